@@ -48,7 +48,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     """Run a coroutine test on the event loop that its fixtures were made on."""
     if not inspect.iscoroutinefunction(pyfuncitem.obj) or pyfuncitem.get_closest_marker("anyio"):
         return None
-    runner: asyncio.Runner = pyfuncitem.funcargs.get("runner") or pyfuncitem._request.getfixturevalue("runner")
+    runner: Any = pyfuncitem.funcargs.get("runner") or pyfuncitem._request.getfixturevalue("runner")
     arguments = {name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames}
     runner.run(pyfuncitem.obj(**arguments))
     return True

@@ -29,7 +29,6 @@ TEMPLATE = "flue_template"
 # fsync is off (-F), but commits still reach the operating system before they are acknowledged: a killed server loses nothing,
 # which the tests with `restart(immediate=True)` rely on.
 SERVER_ARGUMENTS = ("-h", "127.0.0.1", "-F", "-c", "full_page_writes=off", "-c", "max_connections=200", "-c", "logging_collector=off")
-# Only for servers that never restart under a test.
 INITDB_ARGUMENTS = ("-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync", "--lc-messages=C")
 
 
@@ -38,6 +37,8 @@ class RootlessPostgresql(Postgresql):  # type: ignore[misc]
 
     Upstream refuses to run as root, splits its arguments at blanks and polls ten times a second; here argument lists are lists.
     """
+
+    child_process: subprocess.Popen[bytes] | None
 
     def __init__(self, *, user: Any, arguments: Sequence[str], **settings: Any) -> None:
         self._user = user

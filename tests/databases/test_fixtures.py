@@ -86,5 +86,5 @@ def test_seaweedfs_checks_signatures(seaweedfs: S3Store) -> None:
 
     from tests.databases.stores import _client
 
-    with pytest.raises(ClientError, match="SignatureDoesNotMatch|InvalidAccessKeyId|AccessDenied|signature"):
+    with pytest.raises(ClientError, match=r"SignatureDoesNotMatch|InvalidAccessKeyId|AccessDenied|signature"):
         _client(seaweedfs.endpoint, secret_key="wrong").put_object(Bucket=seaweedfs.bucket, Key="k", Body=b"")
