@@ -44,9 +44,9 @@ from flue_sqla.wire.ulid import ULID_PATTERN, new_id
 
 __all__ = [
     "MAX_SAFE_INTEGER",
+    "ULID_PATTERN",
     "RunCursor",
     "SessionAddress",
-    "ULID_PATTERN",
     "advisory_entry_id",
     "advisory_record_id",
     "agent_prefix",

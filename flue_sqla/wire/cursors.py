@@ -9,7 +9,6 @@ from flue_sqla.errors import InvalidInputError
 from flue_sqla.wire.canonical import canonical_json, parse_json, require_storable
 from flue_sqla.wire.ids import b64
 
-
 _URL_SAFE = str.maketrans("-_", "+/")
 
 

@@ -11,7 +11,7 @@ _ISO = re.compile(
     r"([0-9]{4}|[+-][0-9]{6})(?:-([0-9]{2})(?:-([0-9]{2}))?)?"
     r"(?:[Tt ]([0-9]{2}):([0-9]{2})(?::([0-9]{2})(?:\.([0-9]+))?)?)?([Zz]|[+-][0-9]{2}:?[0-9]{2})?"
 )
-_EPOCH = datetime(1970, 1, 1)
+_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 -- naive on purpose: printed as UTC, and read as local where JavaScript does
 _EPOCH_ORDINAL = _EPOCH.toordinal()
 _MAX_DATE_MS = 8_640_000_000_000_000
 
