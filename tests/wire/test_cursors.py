@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from flue_sqla import wire
 
-storable = st.text(st.characters(exclude_characters="\0"))
+storable = st.text(st.characters(codec="utf-8", exclude_characters="\0"))
 
 
 def encoded(value: object) -> str:
