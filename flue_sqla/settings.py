@@ -7,6 +7,7 @@ Constructing it reads nothing but its arguments. The environment is read by :met
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -41,6 +42,8 @@ _VARIABLES: dict[str, tuple[str, ...]] = {
 _NEVER_SHOWN = frozenset(
     {"database_url", "listen_url", "artifacts", "s3_endpoint", "s3_access_key_id", "s3_secret_access_key", "s3_session_token"}
 )
+
+_SECRET_PARAMETER = re.compile(r"pass|secret|token|key", re.IGNORECASE)
 
 Identifier = Annotated[str, BeforeValidator(checks.identifier)]
 Milliseconds = Annotated[int, Field(ge=1, le=86_400_000)]
@@ -186,7 +189,10 @@ class FlueSettings(BaseSettings):
 
     def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
         for name, value in super().__repr_args__():
-            yield name, _masked(str(value)) if name in _NEVER_SHOWN and isinstance(value, str) else value
+            if name == "s3_access_key_id" and value is not None:
+                yield name, "***"
+            else:
+                yield name, _masked(value) if name in _NEVER_SHOWN and isinstance(value, str) else value
 
 
 class Problem:
@@ -237,9 +243,14 @@ def _problems_of(error: ValidationError, values: Any) -> list[Problem]:
         reason = entry["msg"].removeprefix("Value error, ")
         reason = reason[:1].lower() + reason[1:]
         reason = reason.replace("input should", "must").replace("string should", "must")
-        shown = "" if setting in _NEVER_SHOWN or not isinstance(values, dict) else f" (it is {str(values.get(setting))[:60]!r})"
-        problems.append(Problem(setting, f"{reason}{shown}"))
+        problems.append(Problem(setting, reason + _shown(setting, values)))
     return problems
+
+
+def _shown(setting: str, values: Any) -> str:
+    value = str(values.get(setting, "")) if isinstance(values, dict) else ""
+    # A URL in the wrong place may hold a password too.
+    return "" if setting in _NEVER_SHOWN or "://" in value else f" (it is {value[:60]!r})"
 
 
 def _problem_of(check: Any, setting: str, values: Mapping[str, Any]) -> list[Problem]:
@@ -301,6 +312,8 @@ def _masked(url: str) -> str:
     if "://" not in url:
         return url
     try:
-        return make_url(url).render_as_string(hide_password=True)
+        parsed = make_url(url)
     except (ArgumentError, ValueError):
         return f"{url.partition('://')[0]}://***"
+    query = {name: "***" if _SECRET_PARAMETER.search(name) else value for name, value in parsed.query.items()}
+    return parsed.set(query=query).render_as_string(hide_password=True)
