@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import quote, quote_plus
 
 from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic.functional_validators import ModelWrapValidatorHandler
@@ -187,6 +188,14 @@ class FlueSettings(BaseSettings):
         """The database URL, password included."""
         return self.database_url
 
+    def secrets(self) -> frozenset[str]:
+        """Every secret value in these settings, so that foreign text can be searched for them before it is shown."""
+        found = {value.get_secret_value() for value in (self.s3_secret_access_key, self.s3_session_token) if value is not None}
+        for url in (self.database_url, self.listen_url, self.artifacts):
+            if url is not None and "://" in url:
+                found |= _secrets_in(url)
+        return frozenset(secret for secret in found if secret)
+
     def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
         for name, value in super().__repr_args__():
             if name == "s3_access_key_id" and value is not None:
@@ -305,6 +314,16 @@ def _read_env_file(env_file: str | os.PathLike[str] | None) -> dict[str, str]:
         raise ConfigurationError(
             f"The env file {str(path)!r} cannot be read: {reason}.", meta={"path": str(path)}, remedy="Name an existing, readable file."
         ) from None
+
+
+def _secrets_in(url: str) -> set[str]:
+    """The passwords of a URL, decoded and as they are written in it."""
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        return {url}
+    found = {parsed.password or ""} | {str(value) for name, value in parsed.query.items() if _SECRET_PARAMETER.search(name)}
+    return found | {quote_plus(secret) for secret in found} | {quote(secret) for secret in found}
 
 
 def _masked(url: str) -> str:

@@ -232,6 +232,12 @@ def test_no_secret_in_repr_or_str() -> None:
     assert pickle.loads(pickle.dumps(settings)) == settings
 
 
+def test_secrets_are_known_in_every_spelling() -> None:
+    settings = FlueSettings(database_url="postgresql://u:p%40ss@h/d?sslpassword=other", s3_access_key_id="i", s3_secret_access_key="s3cret")  # type: ignore[arg-type]
+    assert {"p@ss", "p%40ss", "other", "s3cret"} <= settings.secrets()
+    assert FlueSettings().secrets() == frozenset()
+
+
 @given(
     broken=st.sets(st.sampled_from(sorted(SECRET_SETTINGS)), min_size=1),
     damage=st.sampled_from(["://{}", "http://u:{}@x:port", "{}", "postgresql://u:{}@h:x/d", "oracle://u:{}@h/d", "mysql://u:{}@h/d"]),

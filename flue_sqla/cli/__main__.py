@@ -1,0 +1,5 @@
+"""``python -m flue_sqla.cli`` is the ``flue-sqla`` command."""
+
+from flue_sqla.cli import main
+
+main()
