@@ -1,0 +1,47 @@
+"""docs/errors.md lists exactly the errors that there are."""
+
+from __future__ import annotations
+
+import pickle
+import re
+from pathlib import Path
+
+import pytest
+
+from flue_sqla import errors
+from flue_sqla.cli.exits import exit_code
+
+TEXT = (Path(__file__).parents[2] / "docs" / "errors.md").read_text()
+CLASSES = [getattr(errors, name) for name in errors.__all__]
+ROW = re.compile(r"^\| `(\w+)` \| `(\w+)` \|", re.MULTILINE)
+
+
+def _example(kind: type[errors.FlueError]) -> errors.FlueError:
+    arguments = {
+        errors.ConversationStreamStoreError: ("append", "path", "reason"),
+        errors.AttachmentConflictError: ("path", "id"),
+        errors.AttachmentIntegrityError: ("id", "reason"),
+    }
+    return kind(*arguments.get(kind, ("message",)))
+
+
+def test_every_error_is_documented_and_nothing_else() -> None:
+    assert ROW.findall(TEXT) == [(kind.code, kind.__name__) for kind in CLASSES]
+
+
+def test_codes_are_distinct() -> None:
+    assert len({kind.code for kind in CLASSES}) == len(CLASSES)
+
+
+@pytest.mark.parametrize("kind", CLASSES, ids=lambda kind: kind.__name__)
+def test_the_exit_code_table_is_what_the_command_does(kind: type[errors.FlueError]) -> None:
+    rows = {int(match[1]): match[2] for match in re.finditer(r"^\| (\d+) \|.*\|(.*)\|$", TEXT, re.MULTILINE)}
+    expected = next((code for code, listed in rows.items() if f"`{kind.code}`" in listed), 1)
+    assert exit_code(_example(kind)) == expected
+
+
+@pytest.mark.parametrize("kind", CLASSES, ids=lambda kind: kind.__name__)
+def test_errors_cross_process_boundaries(kind: type[errors.FlueError]) -> None:
+    error = _example(kind)
+    copy = pickle.loads(pickle.dumps(error))
+    assert (type(copy), copy.message, copy.meta, copy.remedy) == (kind, error.message, error.meta, error.remedy)
