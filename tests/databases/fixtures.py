@@ -8,6 +8,7 @@
 ``aflue``        its asynchronous twin
 ``memory_flue``  a booted Flue on an in-memory SQLite database
 ``icu_database``, ``icu_migrated``  PostgreSQL with the en-US ICU collation, which shows ordering mistakes that C.UTF-8 hides
+``fault_repeats``  how often a fault test repeats itself
 ``runner``       the event loop of the test; ``async def`` tests run on it without any marker
 """
 
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,9 +27,8 @@ from tests.databases.contract import Database, Unavailable
 from tests.databases.servers import Servers, enabled, give_up
 
 if TYPE_CHECKING:
-    from flue_sqla.asyncio import AsyncFlue
-
     from flue_sqla import Flue
+    from flue_sqla.asyncio import AsyncFlue
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -108,6 +109,12 @@ def icu_migrated(servers: Servers) -> Iterator[Database]:
     created = _create_icu(servers, migrated=True)
     yield created
     created.remove()
+
+
+@pytest.fixture(scope="session")
+def fault_repeats() -> int:
+    """How often a fault test repeats itself: few times by default, 20 in `nox -s faults`."""
+    return int(os.environ.get("FLUE_TEST_FAULT_REPEATS", "2"))
 
 
 @pytest.fixture

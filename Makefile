@@ -1,0 +1,64 @@
+# Two commands: `make demo` and `make test`. Each makes its own virtual environment in .venv and needs make and Python >= 3.11
+# with its venv module; no compiler, no root, no Docker. PYTHON=… chooses another interpreter.
+
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHON ?= $(shell for candidate in python3.13 python3.12 python3.11 python3 python; do \
+	if command -v $$candidate >/dev/null 2>&1 && $$candidate -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; \
+	then echo $$candidate; break; fi; done)
+PYTEST_ARGS ?= -n auto
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
+
+.PHONY: help demo test lint types format clean
+
+help:
+	@echo 'make demo     run the main job on SQLite and a local folder, and check its guarantees'
+	@echo 'make test     run the whole suite on every database that can be started here'
+	@echo 'make lint     formatting, lint and import contracts'
+	@echo 'make types    mypy --strict, and pyright on the public API'
+	@echo 'make format   format the code'
+	@echo 'make clean    remove the virtual environment and caches'
+
+$(BIN)/python:
+	@test -n '$(PYTHON)' || { \
+		echo 'Python 3.11 or newer is needed and none was found. On Debian and Ubuntu: apt-get install python3 python3-venv.' >&2; \
+		echo 'With another interpreter: make PYTHON=/path/to/python3.11 …' >&2; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { \
+		echo '$(PYTHON) has no venv module, which is a package of its own on Debian and Ubuntu: apt-get install python3-venv.' >&2; exit 1; }
+	@echo 'Creating $(VENV) with $(PYTHON) …'
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/demo.installed: pyproject.toml | $(BIN)/python
+	@$(PIP) --editable '.[cli]'
+	@touch $@
+
+$(VENV)/test.installed: pyproject.toml | $(BIN)/python
+	@echo 'Installing what the tests need …'
+	@$(PIP) --editable '.[test]'
+	@touch $@
+
+$(VENV)/dev.installed: pyproject.toml | $(BIN)/python
+	@$(PIP) --editable '.[dev]'
+	@touch $@
+
+demo: $(VENV)/demo.installed
+	@$(BIN)/flue-sqla demo $(DEMO_ARGS)
+
+test: $(VENV)/test.installed
+	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(VENV)/dev.installed
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports
+
+types: $(VENV)/dev.installed
+	$(BIN)/mypy
+	$(BIN)/pyright
+
+format: $(VENV)/dev.installed
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf $(VENV) build dist .nox .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
