@@ -66,18 +66,22 @@ def _serialize(value: Any) -> str:
 
 def _plain(value: Any) -> Any:
     """An instance of a subclass (``StrEnum``, ``IntEnum``, named tuple, ordered dict …) as its built-in type; refuses the rest."""
-    if type(value) is int or (isinstance(value, int) and abs(value) > MAX_SAFE_INTEGER):
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, int):
+        if abs(value) <= MAX_SAFE_INTEGER:
+            return int(value)
         raise InvalidInputError(
             "An integer beyond ±(2^53 − 1) loses precision in JavaScript, so it is not written.",
             meta={"bits": value.bit_length()},
             remedy="Send it as a string, or as a float if the loss of precision is acceptable.",
         )
-    if isinstance(value, str):
-        return str.__str__(value)
-    kinds: tuple[type[Any], ...] = (int, float, dict, list, tuple)
-    for kind in kinds:
-        if isinstance(value, kind):
-            return kind(value)
+    if isinstance(value, float):
+        return float(value)
+    if isinstance(value, dict):
+        return dict(value)
+    if isinstance(value, list | tuple):
+        return list(value)
     raise InvalidInputError(f"A value of type {type(value).__name__} has no JSON form.", meta={"type": type(value).__name__})
 
 
