@@ -22,10 +22,11 @@ from sqlalchemy.exc import ArgumentError
 from flue_sqla import setting_checks as checks
 from flue_sqla.errors import ConfigurationError
 
-__all__ = ["DEFAULT_ARTIFACTS", "DEFAULT_DATABASE_URL", "FlueSettings", "variables"]
+__all__ = ["DEFAULT_ARTIFACTS", "DEFAULT_DATABASE_URL", "DEFAULT_VERSION_TABLE", "FlueSettings", "variables"]
 
 DEFAULT_DATABASE_URL = "sqlite:///flue.db"
 DEFAULT_ARTIFACTS = "flue-artifacts"
+DEFAULT_VERSION_TABLE = "flue_alembic_version"
 
 _MIB = 1024 * 1024
 _FLUENT = "FLUENT_"
@@ -71,8 +72,9 @@ class FlueSettings(BaseSettings):
     migrate: Literal["auto", "verify", "off"] = Field(
         default="auto", description="What boot does with a schema that is not current: migrate it, refuse, or nothing."
     )
-    version_table: Identifier | None = Field(
-        default=None, description="The host's Alembic version table, where our revisions are a branch of the host's history."
+    version_table: Identifier = Field(
+        default=DEFAULT_VERSION_TABLE,
+        description="Another name than the default is the host's own Alembic version table, our revisions being a branch of its history.",
     )
     version_table_schema: Identifier | None = Field(default=None, description="The database schema of that version table.")
     lock_timeout_ms: Milliseconds = Field(default=60_000, description="How long boot waits for another process's migration.")
@@ -292,8 +294,6 @@ def _contradictions(values: Mapping[str, Any]) -> list[Problem]:
             whole += f"/{str(values['s3_prefix']).strip('/')}"
         if str(values["artifacts"]).rstrip("/") != whole:
             problems.append(Problem("s3_bucket", "contradicts the artifact URL that is also given"))
-    if given("version_table_schema") and not given("version_table"):
-        problems.append(Problem("version_table_schema", "needs the version table"))
     if given("listen_url") and not str(values.get("database_url", "")).lower().startswith("postgres"):
         problems.append(Problem("listen_url", "is of use only with a PostgreSQL database"))
     return problems

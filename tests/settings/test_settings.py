@@ -211,7 +211,6 @@ def test_a_bad_value_is_refused_by_the_setting_s_name(setting: str, value: Any) 
         {"s3_profile": "p", "s3_access_key_id": "id", "s3_secret_access_key": "secret"},
         {"artifacts": "s3://one", "s3_bucket": "other"},
         {"s3_prefix": "p"},
-        {"version_table_schema": "public"},
         {"listen_url": "postgresql://h/d"},
     ],
 )
