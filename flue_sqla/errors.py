@@ -1,0 +1,300 @@
+"""Every error this library raises on purpose.
+
+Each class has a stable ``code`` (documented in ``docs/errors.md``), the values involved in ``meta``, a message that says what was
+found, and a ``remedy`` that says what to do. An exception of any other class is a bug here or an error of the database driver.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+__all__ = [
+    "ArtifactConflictError",
+    "ArtifactIntegrityError",
+    "ArtifactStoreError",
+    "ArtifactTooLargeError",
+    "AttachmentConflictError",
+    "AttachmentIntegrityError",
+    "ConfigurationError",
+    "ConversationRecordInvariantError",
+    "ConversationStreamStoreError",
+    "DatabaseUnavailableError",
+    "FlueError",
+    "InternalStateError",
+    "InvalidInputError",
+    "MalformedRowError",
+    "MigrationLockTimeout",
+    "OutcomeUnknown",
+    "PersistedFormatVersionError",
+    "ReceiptRetainedError",
+    "RequestConflictError",
+    "SchemaPermissionError",
+    "SchemaVersionError",
+    "SerializationConflict",
+    "SessionBusyError",
+    "SessionConflictError",
+    "SessionDeletionError",
+    "SessionMissingError",
+    "SnapshotError",
+    "StreamClosedError",
+    "StreamMissingError",
+    "SubmissionConflictError",
+    "ValueTooLargeError",
+]
+
+
+class FlueError(Exception):
+    """Base of every deliberate refusal.
+
+    ``code`` is stable and safe to branch on; ``meta`` holds the values involved, never a secret; ``remedy`` is one sentence.
+    """
+
+    code: ClassVar[str] = "flue_error"
+    default_remedy: ClassVar[str] = ""
+
+    def __init__(self, message: str, *, meta: Mapping[str, Any] | None = None, remedy: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.meta: dict[str, Any] = dict(meta or {})
+        self.remedy = self.default_remedy if remedy is None else remedy
+
+    def __str__(self) -> str:
+        return self.message
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restore, (type(self), self.message, self.meta, self.remedy)
+
+
+def _restore(cls: type[FlueError], message: str, meta: dict[str, Any], remedy: str) -> FlueError:
+    error = cls.__new__(cls)
+    FlueError.__init__(error, message, meta=meta, remedy=remedy)
+    return error
+
+
+class ConfigurationError(FlueError):
+    """A setting or argument is missing, malformed or contradicts another one."""
+
+    code = "configuration_invalid"
+
+
+class InvalidInputError(FlueError):
+    """A value cannot be stored faithfully, so no statement was sent."""
+
+    code = "invalid_input"
+
+
+class ValueTooLargeError(InvalidInputError):
+    """A value is longer than the column or the server's packet limit allows, so no statement was sent."""
+
+    code = "value_too_large"
+
+
+class DatabaseUnavailableError(FlueError):
+    """The database could not be reached or refused the connection."""
+
+    code = "database_unavailable"
+    default_remedy = "Check that the server is running and that the URL, user and password are right."
+
+
+class SerializationConflict(FlueError):
+    """Another transaction was faster; nothing of this one was written. Run the whole transaction again."""
+
+    code = "serialization_conflict"
+    default_remedy = "Roll back and run the whole transaction again."
+
+
+class OutcomeUnknown(FlueError):
+    """The connection was lost after the statement was sent; it may or may not have been carried out."""
+
+    code = "outcome_unknown"
+    default_remedy = "Read the current state before deciding whether to repeat the operation."
+
+
+class MalformedRowError(FlueError):
+    """A stored row breaks the invariants of the contract (spec/submissions.md §5.1)."""
+
+    code = "persisted_row_malformed"
+
+
+class InternalStateError(FlueError):
+    """A statement succeeded but its effect cannot be found; the store was changed behind this library's back."""
+
+    code = "internal_state"
+
+
+# -- schema ---------------------------------------------------------------------------------------------------------------------
+
+
+class PersistedFormatVersionError(FlueError):
+    """The stamp in ``flue_meta`` is not one that this release reads (spec/schema.md §2.3)."""
+
+    code = "persisted_format_version_unsupported"
+    details: ClassVar[str] = "The persisted data cannot be read safely by this runtime."
+
+
+class SchemaVersionError(FlueError):
+    """The schema is not the one that this release needs: behind, ahead, partial or of another layout."""
+
+    code = "schema_version_unsupported"
+
+
+class MigrationLockTimeout(SchemaVersionError):
+    """Another process held the migration lock for longer than we were willing to wait."""
+
+    code = "migration_lock_timeout"
+    default_remedy = "Wait for the other migration to end, then start again."
+
+
+class SchemaPermissionError(SchemaVersionError):
+    """The role, or the file's mode, does not allow what the migration needs; nothing was changed."""
+
+    code = "schema_permission_denied"
+
+
+# -- submissions ----------------------------------------------------------------------------------------------------------------
+
+
+class SubmissionConflictError(FlueError):
+    """A submission with this id exists and holds something else (spec/submissions.md §7.1, §10)."""
+
+    code = "submission_conflict"
+
+
+class ReceiptRetainedError(FlueError):
+    """The submission was accepted and settled before, and its row has been pruned; it does not run again."""
+
+    code = "submission_receipt_retained"
+    default_remedy = "Read the outcome from the conversation; send new work under a new id or idempotency key."
+
+
+class SessionDeletionError(FlueError):
+    """The session is being deleted, so it takes no new work (spec/submissions.md §12)."""
+
+    code = "session_deletion_pending"
+    default_remedy = "Retry after the deletion has completed."
+
+
+class SessionBusyError(FlueError):
+    """The session has unsettled work, so it cannot be deleted (spec/submissions.md §16)."""
+
+    code = "session_busy"
+    default_remedy = "Wait for accepted work to settle, then retry the deletion."
+
+
+class SessionConflictError(FlueError):
+    """The session's leaf is not the one the caller expected; nothing was appended."""
+
+    code = "session_conflict"
+    default_remedy = "Load the session again and append to its current leaf."
+
+
+class SessionMissingError(FlueError):
+    """There is no session document under this key; nothing was appended."""
+
+    code = "session_missing"
+    default_remedy = "Save the session first."
+
+
+# -- streams --------------------------------------------------------------------------------------------------------------------
+
+
+class ConversationStreamStoreError(FlueError):
+    """A conversation stream operation was rejected; the stream is unchanged (spec/streams.md §4)."""
+
+    code = "conversation_stream_store_failure"
+    details: ClassVar[str] = "The conversation stream remains unchanged when the operation was rejected."
+
+    def __init__(self, operation: str, path: str, reason: str, *, remedy: str | None = None) -> None:
+        super().__init__(
+            f"The canonical conversation stream operation could not be completed. {operation} on {path!r}: {reason}",
+            meta={"operation": operation, "path": path, "reason": reason},
+            remedy=remedy,
+        )
+
+    @property
+    def reason(self) -> str:
+        return str(self.meta["reason"])
+
+
+class ConversationRecordInvariantError(FlueError):
+    """A record breaks what every reader of the stream relies on (spec/streams.md §7)."""
+
+    code = "conversation_record_invariant"
+
+
+class StreamMissingError(FlueError):
+    """The event stream does not exist (spec/streams.md §10)."""
+
+    code = "event_stream_missing"
+
+
+class StreamClosedError(FlueError):
+    """The event stream is closed and takes no new event (spec/streams.md §10)."""
+
+    code = "event_stream_closed"
+
+
+class RequestConflictError(FlueError):
+    """The key was used before with another payload (spec/streams.md §10)."""
+
+    code = "event_key_conflict"
+
+
+# -- attachments and artifacts --------------------------------------------------------------------------------------------------
+
+
+class AttachmentConflictError(FlueError):
+    """The attachment exists with other bytes, metadata or conversation (spec/attachments.md §3)."""
+
+    code = "attachment_conflict"
+
+    def __init__(self, path: str, attachment_id: str) -> None:
+        super().__init__(
+            "The attachment identity conflicts with persisted attachment data.",
+            meta={"path": path, "attachmentId": attachment_id},
+            remedy="Store the new bytes under a new attachment id.",
+        )
+
+
+class AttachmentIntegrityError(FlueError):
+    """Attachment bytes do not match their size, digest or chunks (spec/attachments.md §3)."""
+
+    code = "attachment_integrity"
+
+    def __init__(self, attachment_id: str, reason: str) -> None:
+        super().__init__(
+            "The attachment bytes failed integrity verification.",
+            meta={"attachmentId": attachment_id, "reason": reason},
+            remedy="Compute the reference from the very bytes that are stored; restore corrupted data from a backup.",
+        )
+
+
+class ArtifactStoreError(FlueError):
+    """The object store failed or refused; no artifact became visible."""
+
+    code = "artifact_store_failure"
+
+
+class ArtifactConflictError(FlueError):
+    """The storage key is taken or being removed; no artifact became visible."""
+
+    code = "artifact_conflict"
+
+
+class ArtifactIntegrityError(FlueError):
+    """The stored bytes do not match the artifact's size or digest."""
+
+    code = "artifact_integrity"
+
+
+class ArtifactTooLargeError(FlueError):
+    """The source is longer than ``max_bytes``; nothing was left behind."""
+
+    code = "artifact_too_large"
+
+
+class SnapshotError(FlueError):
+    """A snapshot cannot be written or read; nothing was changed."""
+
+    code = "snapshot_invalid"
