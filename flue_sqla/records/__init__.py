@@ -1,0 +1,56 @@
+"""The value objects that repositories take and return."""
+
+from __future__ import annotations
+
+from flue_sqla.records.attachment import Attachment, AttachmentRef
+from flue_sqla.records.conversation import FoldCheckpoint, ProducerClaim, StreamBatch, StreamIdentity, StreamMeta, StreamPage
+from flue_sqla.records.event import EventPage, EventStreamMeta, StoredEvent
+from flue_sqla.records.journal import AttemptMarker, StreamSegment, TurnJournal
+from flue_sqla.records.run import Run, RunPage, RunPointer, WorkflowRunPointer
+from flue_sqla.records.submission import (
+    Admission,
+    Attempt,
+    DirectInput,
+    DispatchInput,
+    Durability,
+    Lease,
+    Receipt,
+    SettlementObligation,
+    Submission,
+    TraceCarrier,
+)
+from flue_sqla.records.unset import UNSET, Unset, UnsetType
+
+__all__ = [
+    "UNSET",
+    "Admission",
+    "Attachment",
+    "AttachmentRef",
+    "Attempt",
+    "AttemptMarker",
+    "DirectInput",
+    "DispatchInput",
+    "Durability",
+    "EventPage",
+    "EventStreamMeta",
+    "FoldCheckpoint",
+    "Lease",
+    "ProducerClaim",
+    "Receipt",
+    "Run",
+    "RunPage",
+    "RunPointer",
+    "SettlementObligation",
+    "StoredEvent",
+    "StreamBatch",
+    "StreamIdentity",
+    "StreamMeta",
+    "StreamPage",
+    "StreamSegment",
+    "Submission",
+    "TraceCarrier",
+    "TurnJournal",
+    "Unset",
+    "UnsetType",
+    "WorkflowRunPointer",
+]
