@@ -1,0 +1,86 @@
+"""SQLite: the write lock of the file is the migration lock, and DDL rolls back with its transaction."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, ClassVar
+
+import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
+
+from flue_sqla.dialects.ddl.base import FLUE_PREFIX, Obstacle, SchemaDialect, pause, restored
+
+__all__ = ["SQLiteSchema"]
+
+_OBSTACLES = {
+    sqlite3.SQLITE_BUSY: Obstacle.LOCKED,
+    sqlite3.SQLITE_LOCKED: Obstacle.LOCKED,
+    sqlite3.SQLITE_SCHEMA: Obstacle.COLLISION,
+    sqlite3.SQLITE_READONLY: Obstacle.FORBIDDEN,
+    sqlite3.SQLITE_PERM: Obstacle.FORBIDDEN,
+    sqlite3.SQLITE_AUTH: Obstacle.FORBIDDEN,
+    sqlite3.SQLITE_CANTOPEN: Obstacle.UNREACHABLE,
+    sqlite3.SQLITE_NOTADB: Obstacle.UNREACHABLE,
+    sqlite3.SQLITE_CORRUPT: Obstacle.UNREACHABLE,
+    sqlite3.SQLITE_IOERR: Obstacle.UNREACHABLE,
+}
+_RETRY_PAUSE_S = 0.02
+
+
+class SQLiteSchema(SchemaDialect):
+    profile: ClassVar[str] = "sqlite"
+    names_unique_keys: ClassVar[bool] = False
+    # Our own engines begin with BEGIN IMMEDIATE under their own busy timeout; here the wait is ours to bound.
+    begin_options: ClassVar[dict[str, Any]] = {"flue_begin": "DEFERRED"}
+    glance_options: ClassVar[dict[str, Any]] = {"flue_begin": None}
+
+    def relations(self, schema: str | None) -> sa.Select[Any]:
+        master = sa.table("sqlite_master", sa.column("name", sa.Text), sa.column("type", sa.Text), schema=schema)
+        return sa.select(master.c.name.label("name")).where(master.c.type == "table", master.c.name.like(FLUE_PREFIX, escape="!"))
+
+    def foreign_layout(self, connection: sa.Connection, schema: str | None, tables: frozenset[str]) -> str | None:
+        if "flue_attachments" not in tables:
+            return None
+        columns = {column["name"] for column in sa.inspect(connection).get_columns("flue_attachments", schema=schema)}
+        return "libsql" if "bytes" in columns and "chunk_count" not in columns else None
+
+    @contextmanager
+    def lock(self, connection: sa.Connection, schema: str | None, timeout_ms: int) -> Iterator[bool]:
+        before = int(connection.exec_driver_sql("PRAGMA busy_timeout").scalar_one())
+        with restored(connection, f"PRAGMA busy_timeout = {before}"):
+            connection.exec_driver_sql(f"PRAGMA busy_timeout = {max(timeout_ms, 1)}")
+            yield self._begin_immediate(connection, time.monotonic() + timeout_ms / 1000)
+
+    @contextmanager
+    def join(self, connection: sa.Connection, schema: str | None, timeout_ms: int) -> Iterator[bool]:
+        driver: Any = connection.connection.driver_connection
+        if driver.in_transaction:
+            # Theirs to keep. The first write takes the lock, or fails and changes nothing.
+            yield True
+            return
+        with self.lock(connection, schema, timeout_ms) as granted:
+            yield granted
+
+    def _begin_immediate(self, connection: sa.Connection, deadline: float) -> bool:
+        driver: Any = connection.connection.driver_connection
+        if driver.in_transaction:
+            # Nothing was read or written in it yet: the engine's own deferred BEGIN, or a driver in autocommit=False mode.
+            connection.exec_driver_sql("ROLLBACK")
+        while True:
+            try:
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+                return True
+            except DBAPIError as error:
+                # The busy timeout did the waiting, except where SQLite gives up at once (a recovery of the log in progress).
+                if self.obstacle(error) is not Obstacle.LOCKED:
+                    raise
+                if time.monotonic() >= deadline:
+                    return False
+            pause(_RETRY_PAUSE_S)
+
+    def obstacle(self, error: DBAPIError) -> Obstacle:
+        number = getattr(error.orig, "sqlite_errorcode", None)
+        return _OBSTACLES.get(number & 0xFF, Obstacle.OTHER) if isinstance(number, int) else Obstacle.OTHER
