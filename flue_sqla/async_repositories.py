@@ -1,0 +1,49 @@
+"""The repositories, awaited. Each name is the synchronous method itself behind the bridge."""
+
+from __future__ import annotations
+
+from flue_sqla.awaited import AsyncRepository, awaited
+from flue_sqla.repositories.attachments import Attachments
+from flue_sqla.repositories.submissions import Submissions
+
+__all__ = ["AsyncAttachments", "AsyncSubmissions"]
+
+
+class AsyncSubmissions(AsyncRepository[Submissions]):
+    """:class:`~flue_sqla.repositories.submissions.Submissions`, awaited."""
+
+    get = awaited(Submissions.get)
+    has_unsettled = awaited(Submissions.has_unsettled)
+    list_runnable = awaited(Submissions.list_runnable)
+    list_unready = awaited(Submissions.list_unready)
+    list_running = awaited(Submissions.list_running)
+    list_expired = awaited(Submissions.list_expired)
+    list_pending_settlements = awaited(Submissions.list_pending_settlements)
+    list_joined = awaited(Submissions.list_joined)
+    admit_dispatch = awaited(Submissions.admit_dispatch)
+    admit_direct = awaited(Submissions.admit_direct)
+    mark_ready = awaited(Submissions.mark_ready)
+    claim = awaited(Submissions.claim)
+    claim_next = awaited(Submissions.claim_next)
+    mark_input_applied = awaited(Submissions.mark_input_applied)
+    request_abort = awaited(Submissions.request_abort)
+    requeue = awaited(Submissions.requeue)
+    release = awaited(Submissions.release)
+    replace_attempt = awaited(Submissions.replace_attempt)
+    reserve_settlement = awaited(Submissions.reserve_settlement)
+    finalize_settlement = awaited(Submissions.finalize_settlement)
+    complete = awaited(Submissions.complete)
+    fail = awaited(Submissions.fail)
+    settle_queued = awaited(Submissions.settle_queued)
+    claim_joinable = awaited(Submissions.claim_joinable)
+    finalize_join = awaited(Submissions.finalize_join)
+    revert_join = awaited(Submissions.revert_join)
+    repair_joins = awaited(Submissions.repair_joins)
+    renew_leases = awaited(Submissions.renew_leases)
+
+
+class AsyncAttachments(AsyncRepository[Attachments]):
+    """:class:`~flue_sqla.repositories.attachments.Attachments`, awaited."""
+
+    put = awaited(Attachments.put)
+    get = awaited(Attachments.get)

@@ -1,0 +1,124 @@
+"""``AsyncFlue``: the same names as :class:`~flue_sqla.flue.Flue`, awaited."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import cached_property
+from typing import TYPE_CHECKING, Self
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
+from sqlalchemy.util import greenlet_spawn
+
+from flue_sqla.async_repositories import AsyncAttachments, AsyncSubmissions
+from flue_sqla.clock import Clock
+from flue_sqla.engines import create_async_engine
+from flue_sqla.errors import ConfigurationError
+from flue_sqla.flue import Flue, Repositories
+from flue_sqla.settings import FlueSettings
+
+if TYPE_CHECKING:
+    from flue_sqla.schema.verdict import Verdict
+
+__all__ = ["AsyncFlue", "AsyncRepositories", "AsyncUnit"]
+
+
+class AsyncRepositories:
+    """The awaited repositories over one synchronous set."""
+
+    def __init__(self, sync: Repositories) -> None:
+        self.sync = sync
+
+    @cached_property
+    def submissions(self) -> AsyncSubmissions:
+        """Accepted prompts and dispatches, from admission to outcome."""
+        return AsyncSubmissions(self.sync.submissions)
+
+    @cached_property
+    def attachments(self) -> AsyncAttachments:
+        """Immutable attachments of conversations."""
+        return AsyncAttachments(self.sync.attachments)
+
+
+class AsyncUnit(AsyncRepositories):
+    """Several awaited calls in one transaction."""
+
+
+class AsyncFlue(AsyncRepositories):
+    """:class:`~flue_sqla.flue.Flue` for ``asyncio``; arguments as there, with an ``AsyncEngine``. Belongs to one event loop at a time."""
+
+    sync: Flue
+
+    def __init__(
+        self,
+        url: str | sa.URL | None = None,
+        *,
+        engine: AsyncEngine | None = None,
+        artifacts: str | None = None,
+        schema: str | None = None,
+        settings: FlueSettings | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        if url is not None and engine is not None:
+            raise ConfigurationError("Both a URL and an engine were given.", remedy="Give one of them.")
+        settings = settings or FlueSettings()
+        self._owns_engine = engine is None
+        self.engine = engine if engine is not None else create_async_engine(url if url is not None else settings.database_url)
+        super().__init__(Flue(engine=self.engine.sync_engine, artifacts=artifacts, schema=schema, settings=settings, clock=clock))
+
+    @classmethod
+    def from_settings(cls, settings: FlueSettings | None = None) -> Self:
+        """As :meth:`Flue.from_settings`."""
+        return cls(settings=settings or FlueSettings.from_env())
+
+    @property
+    def settings(self) -> FlueSettings:
+        """The settings in force."""
+        return self.sync.settings
+
+    @property
+    def clock(self) -> Clock:
+        """Where this Flue's time comes from."""
+        return self.sync.clock
+
+    async def boot(self) -> Verdict:
+        """As :meth:`Flue.boot`."""
+        return await greenlet_spawn(self.sync.boot)
+
+    @asynccontextmanager
+    async def begin(self) -> AsyncIterator[AsyncUnit]:
+        """As :meth:`Flue.begin`."""
+        unit = self.sync.begin()
+        entered = await greenlet_spawn(unit.__enter__)
+        try:
+            yield AsyncUnit(entered)
+        except BaseException:
+            # Shielded: a second cancellation must not leave the connection in the middle of its rollback.
+            if not await asyncio.shield(asyncio.ensure_future(greenlet_spawn(unit.__exit__, *sys.exc_info()))):
+                raise
+        else:
+            await greenlet_spawn(unit.__exit__, None, None, None)
+
+    def bind(self, target: AsyncSession | AsyncConnection) -> AsyncUnit:
+        """As :meth:`Flue.bind`, for an ``AsyncSession`` or ``AsyncConnection``."""
+        sync_target = target.sync_session if isinstance(target, AsyncSession) else target.sync_connection
+        if sync_target is None:
+            raise ConfigurationError("The connection has not been started.", remedy="Use `async with engine.connect() as connection`.")
+        return AsyncUnit(self.sync.bind(sync_target))
+
+    async def close(self) -> None:
+        """As :meth:`Flue.close`."""
+        if self._owns_engine:
+            await self.engine.dispose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.engine.url.render_as_string(hide_password=True)}>"

@@ -1,0 +1,35 @@
+"""The bridge from a synchronous repository to its awaited twin: one wrapper, no logic."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Coroutine
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
+
+from sqlalchemy.util import greenlet_spawn
+
+__all__ = ["AsyncRepository", "awaited"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class AsyncRepository(Generic[R]):
+    """Awaits the methods of one synchronous repository."""
+
+    def __init__(self, repository: R) -> None:
+        self.sync = repository
+
+
+def awaited(method: Callable[Concatenate[R, P], T]) -> Callable[Concatenate[AsyncRepository[R], P], Coroutine[Any, Any, T]]:
+    """The same method, awaited: same parameters, same result, same errors.
+
+    A cancelled call did everything or nothing; its connection is returned or invalidated.
+    """
+
+    @functools.wraps(method)
+    async def call(self: AsyncRepository[R], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return await greenlet_spawn(method, self.sync, *args, **kwargs)
+
+    return call

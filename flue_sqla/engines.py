@@ -1,0 +1,137 @@
+"""The engines that we create ourselves. A host's engine is used as it is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import event
+from sqlalchemy.exc import ArgumentError
+from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import create_async_engine as sa_create_async_engine
+from sqlalchemy.pool import AsyncAdaptedQueuePool, QueuePool
+
+from flue_sqla.errors import ConfigurationError
+
+__all__ = ["create_async_engine", "create_engine", "normalize_url"]
+
+_SYNC_DRIVERS = {"postgresql": "psycopg", "postgres": "psycopg", "mysql": "pymysql", "mariadb": "pymysql", "sqlite": "pysqlite"}
+_ASYNC_DRIVERS = {**_SYNC_DRIVERS, "mysql": "asyncmy", "mariadb": "asyncmy", "sqlite": "aiosqlite"}
+_SYNC_TO_ASYNC = {"pysqlite": "aiosqlite", "pymysql": "asyncmy"}
+_ASYNC_TO_SYNC = {"aiosqlite": "pysqlite", "asyncmy": "pymysql", "aiomysql": "pymysql", "asyncpg": "psycopg"}
+
+_BUSY_TIMEOUT_MS = 30_000
+
+
+def normalize_url(url: str | sa.URL, *, asynchronous: bool = False) -> sa.URL:
+    """The URL with a driver that fits the face: a bare scheme gets ours, a driver of the other face its twin.
+
+    Raises:
+        ConfigurationError: not a database URL, or of a database that is not supported.
+    """
+    try:
+        parsed = sa.make_url(url)
+    except (ArgumentError, ValueError):
+        # The text of the URL is not shown: it may hold a password.
+        raise ConfigurationError(
+            "The database URL cannot be parsed.", remedy="Write it as dialect+driver://user:password@host:port/database."
+        ) from None
+    backend, _, driver = parsed.drivername.partition("+")
+    if backend not in _SYNC_DRIVERS:
+        raise ConfigurationError(
+            f"The database {backend!r} is not supported.",
+            meta={"dialect": backend},
+            remedy="Use a postgresql, mysql, mariadb or sqlite URL.",
+        )
+    if not driver:
+        driver = (_ASYNC_DRIVERS if asynchronous else _SYNC_DRIVERS)[backend]
+    driver = (_SYNC_TO_ASYNC if asynchronous else _ASYNC_TO_SYNC).get(driver, driver)
+    return parsed.set(drivername=f"{'postgresql' if backend == 'postgres' else backend}+{driver}")
+
+
+def create_engine(url: str | sa.URL) -> sa.Engine:
+    """A sync engine for ``url`` with the settings that each database needs."""
+    parsed = normalize_url(url)
+    engine: sa.Engine = _created(sa.create_engine, parsed, _arguments(parsed, QueuePool))
+    _listen(engine)
+    return engine
+
+
+def create_async_engine(url: str | sa.URL) -> AsyncEngine:
+    """The async twin of :func:`create_engine`."""
+    parsed = normalize_url(url, asynchronous=True)
+    engine: AsyncEngine = _created(sa_create_async_engine, parsed, _arguments(parsed, AsyncAdaptedQueuePool))
+    _listen(engine.sync_engine)
+    return engine
+
+
+def _created(create: Any, url: sa.URL, arguments: dict[str, Any]) -> Any:
+    try:
+        return create(url, **arguments)
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(
+            f"The driver {error.name!r} is not installed.",
+            meta={"driver": error.name},
+            remedy="Install the extra of your database: flue_sqla[postgres], flue_sqla[mysql] or flue_sqla[sqlite-async].",
+        ) from error
+
+
+def _arguments(url: sa.URL, queue_pool: Any) -> dict[str, Any]:
+    backend, driver = url.get_backend_name(), url.get_driver_name()
+    if backend == "postgresql":
+        # Named prepared statements do not survive a transaction-mode pooler.
+        return {"connect_args": {"prepare_threshold": None}} if driver == "psycopg" else {}
+    if backend in ("mysql", "mariadb"):
+        return {"isolation_level": "READ COMMITTED"}
+    arguments: dict[str, Any] = {"connect_args": {"check_same_thread": False}}
+    if _in_memory(url):
+        # One connection that threads queue for: each further one would be an empty database of its own.
+        arguments |= {"poolclass": queue_pool, "pool_size": 1, "max_overflow": 0, "pool_recycle": -1}
+    return arguments
+
+
+def _in_memory(url: sa.URL) -> bool:
+    database = url.database or ""
+    return (
+        database in ("", ":memory:")
+        or "mode=memory" in database
+        or url.query.get("mode") == "memory"
+        or database.startswith("file::memory:")
+    )
+
+
+def _listen(engine: sa.Engine) -> None:
+    if engine.dialect.name == "sqlite":
+        event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+
+
+def _prepare_sqlite(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None  # the driver's own BEGIN would be a deferred one; see _begin_sqlite
+    cursor = connection.cursor()
+    try:
+        cursor.execute(f"PRAGMA busy_timeout={_BUSY_TIMEOUT_MS}")
+        cursor.execute("PRAGMA foreign_keys=ON")
+        cursor.execute("PRAGMA journal_mode")
+        if cursor.fetchone()[0] == "delete":
+            _switch_to_wal(cursor)
+    finally:
+        cursor.close()
+
+
+def _switch_to_wal(cursor: Any) -> None:
+    try:
+        cursor.execute("PRAGMA journal_mode=WAL")
+        cursor.fetchone()
+    except Exception as error:
+        # A read-only file keeps its mode; another process may be switching right now. Neither matters for correctness.
+        if "readonly" not in str(error) and "locked" not in str(error):
+            raise
+
+
+def _begin_sqlite(connection: sa.Connection) -> None:
+    # A writer takes its lock first: a deferred transaction that reads and then writes fails when another one wrote in between.
+    # None: no transaction at all, for a single SELECT.
+    mode = connection.get_execution_options().get("flue_begin", "IMMEDIATE")
+    if mode is not None:
+        connection.exec_driver_sql(f"BEGIN {mode}")

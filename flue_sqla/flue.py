@@ -1,0 +1,206 @@
+"""``Flue``: the engine, the settings, boot, the repositories, units of work."""
+
+from __future__ import annotations
+
+import os
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Self
+
+import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session, scoped_session
+
+from flue_sqla.clock import Clock, SystemClock
+from flue_sqla.commit_hooks import on_commit
+from flue_sqla.dialects import implementation
+from flue_sqla.engines import create_engine
+from flue_sqla.errors import ConfigurationError
+from flue_sqla.repositories.attachments import Attachments
+from flue_sqla.repositories.conversations import Conversations
+from flue_sqla.repositories.scope import Scope
+from flue_sqla.repositories.submissions import Submissions
+from flue_sqla.settings import FlueSettings
+from flue_sqla.signals import Signals
+from flue_sqla.transactions import EngineScope, TransactionScope, typed
+
+if TYPE_CHECKING:
+    from flue_sqla.schema.verdict import Verdict
+
+__all__ = ["Flue", "Repositories", "Unit"]
+
+
+class Repositories:
+    """The repositories over one scope: a transaction per call, or all in one."""
+
+    def __init__(self, scope: Scope, settings: FlueSettings) -> None:
+        self._scope = scope
+        self._settings = settings
+
+    @cached_property
+    def submissions(self) -> Submissions:
+        """Accepted prompts and dispatches, from admission to outcome."""
+        return Submissions(self._scope)
+
+    @cached_property
+    def conversations(self) -> Conversations:
+        """Conversation streams with fenced producers."""
+        return Conversations(self._scope)
+
+    @cached_property
+    def attachments(self) -> Attachments:
+        """Immutable attachments of conversations."""
+        return Attachments(self._scope)
+
+
+class Unit(Repositories):
+    """Several calls in one transaction: ours (``flue.begin()``) or the host's (``flue.bind(session)``)."""
+
+
+class Flue(Repositories):
+    """Durable agent state in one database.
+
+    Args:
+        url: a database URL; with no ``url`` and no ``engine``, the one in ``settings``.
+        engine: the host's engine, used as it is and never disposed.
+        artifacts: URL or folder of the artifact store; default from ``settings``.
+        schema: the database schema of all our tables; default the connection's own.
+        settings: everything else; the environment is read only by :meth:`from_settings`.
+        clock: the source of time, epoch ms.
+
+    Each call on a repository is one transaction of its own. Safe for many threads.
+    """
+
+    def __init__(
+        self,
+        url: str | sa.URL | None = None,
+        *,
+        engine: sa.Engine | None = None,
+        artifacts: str | None = None,
+        schema: str | None = None,
+        settings: FlueSettings | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        if url is not None and engine is not None:
+            raise ConfigurationError("Both a URL and an engine were given.", remedy="Give one of them.")
+        settings = settings or FlueSettings()
+        if artifacts is not None:
+            settings = settings.model_copy(update={"artifacts": artifacts})
+        self.settings = settings
+        self.schema = schema if schema is not None else settings.schema_name
+        self.engine = engine if engine is not None else create_engine(url if url is not None else settings.database_url)
+        self._owns_engine = engine is None
+        self.signals = Signals(self.schema, notify=settings.notify)
+        scope = EngineScope(self.engine, implementation(self.engine.dialect), clock or SystemClock(), self.signals, self.schema)
+        super().__init__(scope, settings)
+        self._engine_scope = scope
+        if self._owns_engine:
+            _forget_connections_after_fork(self.engine)
+
+    @classmethod
+    def from_settings(cls, settings: FlueSettings | None = None) -> Self:
+        """A Flue configured by the environment (``DATABASE_URL``, ``FLUE_…``), or by ``settings``."""
+        return cls(settings=settings or FlueSettings.from_env())
+
+    @property
+    def clock(self) -> Clock:
+        """Where this Flue's time comes from."""
+        return self._scope.clock
+
+    def boot(self) -> Verdict:
+        """Judge the database and act by ``settings.migrate``; every call judges afresh.
+
+        Returns:
+            The verdict after the action: current, or ahead but compatible. With mode ``off`` the verdict is not asked for.
+
+        Raises:
+            PersistedFormatVersionError, SchemaVersionError: the database is not one that this release may use; nothing was changed.
+            MigrationLockTimeout: another process is migrating and did not end in time.
+            DatabaseUnavailableError: no connection.
+        """
+        from flue_sqla.schema.boot import boot
+
+        return boot(
+            self.engine,
+            mode=self.settings.migrate,
+            schema=self.schema,
+            version_table=self.settings.version_table,
+            version_table_schema=self.settings.version_table_schema,
+            lock_timeout_ms=self.settings.lock_timeout_ms,
+        )
+
+    @contextmanager
+    def begin(self) -> Iterator[Unit]:
+        """A unit of work: what is called on it is committed together at the end of the block, or not at all.
+
+        Nothing is retried inside.
+
+        Raises:
+            SerializationConflict: another transaction was faster; run the whole block again.
+            OutcomeUnknown: the connection broke at the commit.
+        """
+        scope = self._engine_scope
+        with scope.connect(**scope.write_options()) as connection:
+            callbacks: list[Callable[[], None]] = []
+            transaction = connection.begin()
+            unit_scope = self._transaction_scope(connection, callbacks.append)
+            try:
+                unit_scope.write(lambda _executor: None)
+                yield self._unit(unit_scope)
+            except BaseException:
+                transaction.rollback()
+                raise
+            finally:
+                unit_scope.end()
+            try:
+                transaction.commit()
+            except DBAPIError as error:
+                raise typed(error, scope.dialect) from error
+        for callback in callbacks:
+            callback()
+
+    def bind(self, target: Session | scoped_session[Any] | sa.Connection) -> Unit:
+        """Join the host's transaction: we never commit, roll back or close ``target``.
+
+        PostgreSQL: made for READ COMMITTED; under REPEATABLE READ and SERIALIZABLE a concurrent change raises
+        :class:`~flue_sqla.errors.SerializationConflict`, on which the host rolls back and tries again. An admission holds its
+        session's lock until the host's commit; admit into several sessions in sorted order. SQLite: a transaction that read before
+        it writes may raise the same error.
+        """
+        session = target() if isinstance(target, scoped_session) else target
+        return self._unit(self._transaction_scope(session, lambda callback: on_commit(session, callback)))
+
+    def close(self) -> None:
+        """Dispose what this Flue created itself. It may be used again: connections are opened anew."""
+        if self._owns_engine:
+            self.engine.dispose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.engine.url.render_as_string(hide_password=True)}>"
+
+    def _transaction_scope(self, target: Session | sa.Connection, register: Callable[[Callable[[], None]], None]) -> TransactionScope:
+        return TransactionScope(target, self._scope.dialect, self.clock, self.signals, self.schema, on_commit=register)
+
+    def _unit(self, scope: TransactionScope) -> Unit:
+        return Unit(scope, self.settings)
+
+
+def _forget_connections_after_fork(engine: sa.Engine) -> None:
+    reference = weakref.ref(engine)
+
+    def forget() -> None:
+        inherited = reference()
+        if inherited is not None:
+            # The sockets belong to the parent: closing one would end its session on the server.
+            inherited.dispose(close=False)
+
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=forget)

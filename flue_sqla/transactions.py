@@ -1,0 +1,237 @@
+"""The transaction rules: one call of its own, a unit of work, or a transaction that the host owns."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
+from sqlalchemy.util import await_only
+from sqlalchemy.util.concurrency import in_greenlet
+
+from flue_sqla.clock import Clock
+from flue_sqla.dialects import DialectImpl, Fault
+from flue_sqla.errors import DatabaseUnavailableError, FlueError, InvalidInputError, OutcomeUnknown, SerializationConflict
+from flue_sqla.repositories.scope import Executor, Lost, Operation
+from flue_sqla.signals import Signals
+
+__all__ = ["EngineScope", "TransactionScope"]
+
+T = TypeVar("T")
+
+_ATTEMPTS = 10
+_FIRST_PAUSE = 0.005
+_LONGEST_PAUSE = 0.25
+
+
+class _Unsent(Exception):
+    """No connection could be had, so nothing was sent."""
+
+    def __init__(self, cause: DBAPIError) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
+
+
+class EngineScope:
+    """Each operation is a transaction of its own on the engine. Safe for many threads and, through the greenlet bridge, for tasks."""
+
+    in_transaction = False
+
+    def __init__(self, engine: sa.Engine, dialect: DialectImpl, clock: Clock, signals: Signals, schema: str | None) -> None:
+        self.engine = engine
+        self.dialect = dialect
+        self.clock = clock
+        self.signals = signals
+        self.schema = schema
+
+    def read(self, operation: Operation[T]) -> T:
+        return self._attempt(self._run_read, operation, None, Lost.REPLAY, writes=False)
+
+    def snapshot(self, operation: Operation[T]) -> T:
+        return self._attempt(self._run_snapshot, operation, None, Lost.REPLAY, writes=False)
+
+    def single(self, operation: Operation[T], *, confirm: Operation[T] | None = None, lost: Lost = Lost.REPLAY) -> T:
+        return self._attempt(self._run_single, operation, confirm, lost)
+
+    def write(self, operation: Operation[T], *, confirm: Operation[T] | None = None, lost: Lost = Lost.REPLAY) -> T:
+        return self._attempt(self._run_write, operation, confirm, lost)
+
+    def after_commit(self, callback: Callable[[], None]) -> None:
+        callback()
+
+    @contextmanager
+    def connect(self, **options: Any) -> Iterator[sa.Connection]:
+        """A connection that is not known to be dead, with execution options that end with it."""
+        try:
+            connection = self.engine.connect()
+        except DBAPIError as error:
+            raise _Unsent(error) from error
+        try:
+            if self.dialect.peer_closed(connection):
+                connection.invalidate()
+            if options:
+                try:
+                    connection = connection.execution_options(**options)
+                except DBAPIError as error:
+                    raise _Unsent(error) from error
+            yield connection
+        finally:
+            connection.close()
+
+    def write_options(self) -> dict[str, Any]:
+        """The execution options of a write transaction."""
+        level = self.dialect.write_isolation
+        return {"isolation_level": level} if level else {}
+
+    def _run_read(self, operation: Operation[T]) -> T:
+        options: dict[str, Any] = {"isolation_level": "AUTOCOMMIT"} if self.dialect.autocommit_is_free else {"flue_begin": "DEFERRED"}
+        with self.connect(**options) as connection:
+            return operation(Executor(connection, self.schema))
+
+    def _run_snapshot(self, operation: Operation[T]) -> T:
+        options: dict[str, Any] = {"flue_begin": "DEFERRED"}
+        if self.dialect.snapshot_isolation:
+            options["isolation_level"] = self.dialect.snapshot_isolation
+        with self.connect(**options) as connection, connection.begin():
+            return operation(Executor(connection, self.schema))
+
+    def _run_single(self, operation: Operation[T]) -> T:
+        if not self.dialect.autocommit_is_free:
+            with self.connect() as connection, connection.begin():
+                return operation(Executor(connection, self.schema))
+        with self.connect(isolation_level="AUTOCOMMIT") as connection:
+            return operation(Executor(connection, self.schema))
+
+    def _run_write(self, operation: Operation[T]) -> T:
+        with self.connect(**self.write_options()) as connection, connection.begin():
+            executor = Executor(connection, self.schema)
+            self.dialect.begin_write(executor)
+            return operation(executor)
+
+    def _attempt(
+        self,
+        run: Callable[[Operation[T]], T],
+        operation: Operation[T],
+        confirm: Operation[T] | None,
+        lost: Lost,
+        *,
+        writes: bool = True,
+    ) -> T:
+        doubtful = False
+        for attempt in range(_ATTEMPTS):
+            try:
+                if not doubtful or confirm is None:
+                    return run(operation)
+                return run(confirm) or run(operation) or run(confirm)
+            except _Unsent as unsent:
+                failure, fault = unsent.cause, Fault.LOST
+            except DBAPIError as error:
+                failure, fault = error, self.dialect.fault(error)
+                if fault is Fault.OTHER:
+                    raise
+                if fault is Fault.LOST and writes:
+                    if lost is Lost.UNKNOWN:
+                        raise _outcome_unknown(error) from error
+                    doubtful = True
+            if attempt + 1 < _ATTEMPTS:
+                _pause(attempt)
+        raise _given_up(failure, fault, doubtful) from failure
+
+
+class TransactionScope:
+    """Operations join one transaction that ends outside of them; nothing is retried, since what came before would be lost."""
+
+    in_transaction = True
+
+    def __init__(
+        self,
+        target: sa.Connection | Session,
+        dialect: DialectImpl,
+        clock: Clock,
+        signals: Signals,
+        schema: str | None,
+        *,
+        on_commit: Callable[[Callable[[], None]], None],
+    ) -> None:
+        self.dialect = dialect
+        self.clock = clock
+        self.signals = signals
+        self.schema = schema
+        self._executor = Executor(target, schema)
+        self._on_commit = on_commit
+        self._ended = False
+
+    def read(self, operation: Operation[T]) -> T:
+        return self._run(operation)
+
+    def snapshot(self, operation: Operation[T]) -> T:
+        return self._run(operation)
+
+    def single(self, operation: Operation[T], *, confirm: Operation[T] | None = None, lost: Lost = Lost.REPLAY) -> T:
+        return self._run(operation)
+
+    def write(self, operation: Operation[T], *, confirm: Operation[T] | None = None, lost: Lost = Lost.REPLAY) -> T:
+        def locked(executor: Executor) -> T:
+            self.dialect.begin_write(executor)
+            return operation(executor)
+
+        return self._run(locked)
+
+    def after_commit(self, callback: Callable[[], None]) -> None:
+        self._on_commit(callback)
+
+    def end(self) -> None:
+        """Refuse further use: the transaction is over."""
+        self._ended = True
+
+    def _run(self, operation: Operation[T]) -> T:
+        if self._ended:
+            raise InvalidInputError("This unit of work has ended.", remedy="Use the unit inside its `with` block, or begin a new one.")
+        try:
+            return operation(self._executor)
+        except DBAPIError as error:
+            raise typed(error, self.dialect) from error
+
+
+def typed(error: DBAPIError, dialect: DialectImpl) -> FlueError | DBAPIError:
+    """What a driver's error means to somebody who owns the transaction."""
+    fault = dialect.fault(error)
+    if fault is Fault.CONFLICT:
+        return _conflict(error)
+    if fault is Fault.LOST:
+        return _outcome_unknown(error)
+    return error
+
+
+def _given_up(failure: DBAPIError, fault: Fault, doubtful: bool) -> FlueError:
+    if doubtful:
+        return _outcome_unknown(failure)
+    if fault is Fault.CONFLICT:
+        return _conflict(failure)
+    return DatabaseUnavailableError(f"The database cannot be reached: {_first_line(failure)}")
+
+
+def _conflict(error: DBAPIError) -> SerializationConflict:
+    return SerializationConflict(f"Another transaction was faster, and nothing of this one was written: {_first_line(error)}")
+
+
+def _outcome_unknown(error: DBAPIError) -> OutcomeUnknown:
+    return OutcomeUnknown(f"The connection broke before the answer came, so the outcome is unknown: {_first_line(error)}")
+
+
+def _first_line(error: DBAPIError) -> str:
+    return str(error.orig).strip().partition("\n")[0] or type(error.orig).__name__
+
+
+def _pause(attempt: int) -> None:
+    seconds = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**attempt) * random.uniform(0.5, 1.0)
+    if in_greenlet():
+        await_only(asyncio.sleep(seconds))
+    else:
+        time.sleep(seconds)
