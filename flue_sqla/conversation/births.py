@@ -90,7 +90,7 @@ def child_session_retained(graph: StreamGraph, record: Record, conversation: Con
     child = record.get("child")
     if not isinstance(child, dict):
         raise violation(record, 10, "child must be an object")
-    created = graph.conversations.get(child.get("conversationId", ""))
+    created = graph.conversations.get(str(child.get("conversationId")))
     if created is None:
         raise violation(record, 10, f"child conversation {child.get('conversationId')} does not exist")
     if created.parent_id != conversation.id:

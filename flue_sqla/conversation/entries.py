@@ -27,7 +27,7 @@ def compaction(graph: StreamGraph, record: Record, conversation: Conversation) -
     entry_id = require_free_leaf(graph, record, conversation, "entryId")
     if record.get("sourceLeafId") != conversation.leaf:
         raise violation(record, 9, f"sourceLeafId must be the leaf {conversation.leaf}")
-    if record.get("firstKeptEntryId") not in conversation.entries:  # the graph is one line: every entry is on the path to the leaf
+    if text(record, "firstKeptEntryId", 9) not in conversation.entries:  # one line: every entry is on the path to the leaf
         raise violation(record, 9, "firstKeptEntryId is not on the path to the leaf")
     add_entry(graph, conversation, Entry(entry_id, "compaction", conversation.leaf, len(conversation.path), **origin(record)))
 
