@@ -31,7 +31,7 @@ def _run_tests(session: nox.Session, database: str, *, driver: str | None = None
     environment = {"FLUE_TEST_DATABASES": database}
     if driver is not None:
         environment["FLUE_TEST_ASYNC_DRIVER"] = driver
-    session.run("python", "-m", "pytest", *(session.posargs or ["-n", "auto"]), env=environment)
+    session.run("python", "-m", "pytest", *(session.posargs or ["-n", "auto", "--dist", "loadgroup"]), env=environment)
 
 
 @nox.session(python=PYTHONS)
@@ -108,7 +108,7 @@ def faults(session: nox.Session) -> None:
     """The tests that kill processes and servers, each many times: FLUE_TEST_FAULT_REPEATS, default 20."""
     session.install("--editable", ".[test]")
     repeats = os.environ.get("FLUE_TEST_FAULT_REPEATS", "20")
-    session.run("python", "-m", "pytest", "-m", "faults", *(session.posargs or ["-n", "auto"]), env={"FLUE_TEST_FAULT_REPEATS": repeats})
+    session.run("python", "-m", "pytest", "-m", "faults", *(session.posargs or ["-n", "auto", "--dist", "loadgroup"]), env={"FLUE_TEST_FAULT_REPEATS": repeats})
 
 
 @nox.session
