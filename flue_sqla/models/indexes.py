@@ -7,9 +7,9 @@ from sqlalchemy import Index, MetaData, Table
 __all__ = ["add_profile_indexes"]
 
 
-def add_profile_indexes(metadata: MetaData, profile: str) -> None:
+def add_profile_indexes(metadata: MetaData, profile: str, schema: str | None) -> None:
     """Add the indexes of one profile to its own copy of the tables."""
-    submissions = metadata.tables["flue_agent_submissions"]
+    submissions = Table("flue_agent_submissions", metadata, schema=schema)
     {"postgres": _postgres, "sqlite": _sqlite, "mysql": _mysql}[profile](submissions)
 
 

@@ -33,22 +33,22 @@ def profile_of(dialect_name: str) -> str:
         ) from None
 
 
-def metadata_for(dialect_name: str) -> MetaData:
+def metadata_for(dialect_name: str, schema: str | None = None) -> MetaData:
     """The tables, columns, constraints and indexes that a database of this dialect has, and no others.
 
-    The tables carry no schema name: place them with ``schema_translate_map={None: schema}``. Treat the result as read-only, it is
-    shared. Raises ConfigurationError for a dialect that is not supported.
+    Without ``schema`` the tables carry no schema name, and ``schema_translate_map={None: schema}`` places them. Treat the result as
+    read-only, it is shared. Raises ConfigurationError for a dialect that is not supported.
     """
-    return _metadata_of(profile_of(dialect_name))
+    return _metadata_of(profile_of(dialect_name), schema)
 
 
 @cache
-def _metadata_of(profile: str) -> MetaData:
-    metadata = MetaData(naming_convention=Base.metadata.naming_convention)
+def _metadata_of(profile: str, schema: str | None) -> MetaData:
+    metadata = MetaData(schema=schema, naming_convention=Base.metadata.naming_convention)
     for table in Base.metadata.sorted_tables:
         if _belongs(table, profile):
-            _restrict(table.to_metadata(metadata), profile)
-    add_profile_indexes(metadata, profile)
+            _restrict(table.to_metadata(metadata, schema=schema) if schema else table.to_metadata(metadata), profile)
+    add_profile_indexes(metadata, profile, schema)
     return metadata
 
 

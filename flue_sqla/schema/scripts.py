@@ -1,0 +1,32 @@
+"""Where the Alembic scripts are: in the wheel as ``flue_sqla/_alembic``, in a checkout as ``alembic/`` beside the package."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from flue_sqla.errors import ConfigurationError
+
+__all__ = ["script_location", "version_location"]
+
+_PACKAGE = Path(__file__).resolve().parent.parent
+
+
+def script_location() -> Path:
+    """The folder with ``env.py`` and ``versions/``.
+
+    Raises ConfigurationError when the package was installed without its scripts.
+    """
+    for folder in (_PACKAGE / "_alembic", _PACKAGE.parent / "alembic"):
+        # env.py tells our folder from the library of the same name, which is our neighbour in site-packages.
+        if (folder / "env.py").is_file() and (folder / "versions").is_dir():
+            return folder
+    raise ConfigurationError(
+        "The migration scripts are missing from the installation.",
+        meta={"package": str(_PACKAGE)},
+        remedy="Install flue-sqla again from a wheel.",
+    )
+
+
+def version_location() -> Path:
+    """The folder of our revisions, for the ``version_locations`` of a host that wants one history (docs/migrations.md)."""
+    return script_location() / "versions"
