@@ -1,0 +1,316 @@
+"""Session documents, deletion of session trees, receipts: spec/submissions.md §12, §16 and §17."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import pytest
+
+from flue_sqla.errors import FlueError
+from flue_sqla.records import Attempt
+from flue_sqla.testing.contracts.examples import (
+    SESSION,
+    admitted,
+    attempt,
+    canonical_session,
+    claimed,
+    direct,
+    dispatch,
+    image,
+    ready,
+    running,
+    settlement,
+    submission,
+    user,
+)
+from flue_sqla.testing.stores import Stores
+
+__all__ = ["SessionContract"]
+
+KEY = 'agent-session:["agent-1","default","default"]'
+BUSY = "Session cannot be deleted while durable agent submissions are queued or running."
+DELETING = "Durable agent submission admission is unavailable while this session is being deleted."
+
+
+def entry(number: int, content: Any = "Hello", *, role: str = "user") -> dict[str, Any]:
+    return {
+        "type": "message",
+        "id": f"entry_{number}",
+        "parentId": f"entry_{number - 1}" if number else None,
+        "timestamp": "2026-06-03T00:00:00.000Z",
+        "message": {"role": role, "content": content},
+    }
+
+
+def document(*entries: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    return {
+        "version": 8,
+        "conversationId": "conv_1",
+        "affinityKey": "aff_1",
+        "entries": list(entries),
+        "leafId": entries[-1]["id"] if entries else None,
+        "childSessions": [],
+        "metadata": {"title": "é", "2": None},
+        "createdAt": "2026-06-03T00:00:00.000Z",
+        "updatedAt": "2026-06-03T00:00:00.000Z",
+        **changes,
+    }
+
+
+def picture(data: str) -> list[dict[str, Any]]:
+    return [{"type": "text", "text": "Look"}, {"type": "image", "data": data, "mimeType": "image/png"}]
+
+
+class SessionDocumentContract:
+    """spec/submissions.md §17: what was saved is what is loaded."""
+
+    def test_d01_an_unknown_session_is_none(self, stores: Stores) -> None:
+        assert stores.sessions.load(KEY) is None
+        stores.sessions.delete(KEY)
+
+    def test_d02_a_document_round_trips(self, stores: Stores) -> None:
+        compaction = {
+            "type": "compaction",
+            "id": "entry_2",
+            "parentId": "entry_1",
+            "timestamp": "2026-06-03T00:00:00.000Z",
+            "summary": "so far",
+            "firstKeptEntryId": "entry_1",
+            "tokensBefore": 1_000,
+        }
+        data = document(entry(0), entry(1, [{"type": "text", "text": "Hi"}], role="assistant"), compaction)
+        stores.sessions.save(KEY, data)
+        assert stores.sessions.load(KEY) == data
+
+    def test_d03_an_empty_session(self, stores: Stores) -> None:
+        stores.sessions.save(KEY, document())
+        assert stores.sessions.load(KEY) == document()
+
+    def test_d04_entries_are_rows_and_the_rest_is_one_document(self, stores: Stores) -> None:
+        stores.sessions.save(KEY, document(entry(0), entry(1)))
+        (session,) = stores.rows.select("flue_sessions")
+        assert '"entries"' not in session["data"]
+        assert session["data"].startswith('{"version":8,"conversationId":"conv_1"')
+        rows = {row["entry_id"]: row["position"] for row in stores.rows.select("flue_session_entries")}
+        assert rows == {"entry_0": 0, "entry_1": 1}
+
+    @pytest.mark.parametrize("role", ["user", "toolResult"])
+    def test_d05_images_are_stored_apart_and_come_back(self, stores: Stores, role: str) -> None:
+        data = document(entry(0, picture("A" * (256 * 1024 + 1)) + picture("B"), role=role))
+        stores.sessions.save(KEY, data)
+        assert stores.sessions.load(KEY) == data
+        chunks = {
+            (row["owner_kind"], row["owner_id"], row["owner_part"], row["image_id"], row["chunk_index"], row["chunk_count"])
+            for row in stores.rows.select("flue_image_chunks")
+        }
+        assert chunks == {("session_entry", KEY, "entry_0", *rest) for rest in (("0", 0, 2), ("0", 1, 2), ("1", 0, 1))}
+        (row,) = stores.rows.select("flue_session_entries")
+        assert "__flue_image_chunks__:0" in row["data"]
+        assert "AAAA" not in row["data"]
+
+    def test_d06_images_of_other_roles_stay_inline(self, stores: Stores) -> None:
+        data = document(entry(0, picture("AAAA"), role="assistant"))
+        stores.sessions.save(KEY, data)
+        assert stores.sessions.load(KEY) == data
+        assert stores.rows.select("flue_image_chunks") == []
+
+    def test_d07_an_image_of_two_mebibytes_and_one_character(self, stores: Stores) -> None:
+        data = document(entry(0, picture("A" * (2 * 1024 * 1024 + 1))))
+        stores.sessions.save(KEY, data)
+        assert stores.sessions.load(KEY) == data
+
+    def test_d08_saving_again_changes_adds_and_removes(self, stores: Stores) -> None:
+        stores.sessions.save(KEY, document(entry(0), entry(1, picture("AAAA")), entry(2)))
+        data = document(entry(2), entry(0, "changed"), entry(3, picture("BBBB")), metadata={})
+        stores.sessions.save(KEY, data)
+        assert stores.sessions.load(KEY) == data
+        assert {row["entry_id"] for row in stores.rows.select("flue_session_entries")} == {"entry_0", "entry_2", "entry_3"}
+        assert [(row["owner_part"], row["data"]) for row in stores.rows.select("flue_image_chunks")] == [("entry_3", "BBBB")]
+
+    def test_d09_an_image_can_be_replaced_and_shrunk(self, stores: Stores) -> None:
+        for pictures in (picture("A" * (600 * 1024)), picture("B" * (300 * 1024)), picture("C"), [{"type": "text", "text": "none"}]):
+            stores.sessions.save(KEY, document(entry(0, pictures)))
+            assert stores.sessions.load(KEY) == document(entry(0, pictures))
+        assert stores.rows.select("flue_image_chunks") == []
+
+    def test_d10_delete_removes_the_session_only(self, stores: Stores) -> None:
+        other = KEY.replace("agent-1", "agent-2")
+        for key in (KEY, other):
+            stores.sessions.save(key, document(entry(0, picture("AAAA"))))
+        stores.sessions.delete(KEY)
+        assert stores.sessions.load(KEY) is None
+        assert stores.sessions.load(other) == document(entry(0, picture("AAAA")))
+        assert len(stores.rows.select("flue_image_chunks")) == len(stores.rows.select("flue_session_entries")) == 1
+
+    def test_d11_malformed_rows_are_errors(self, stores: Stores) -> None:
+        stores.sessions.save(KEY, document(entry(0)))
+        stores.rows.update("flue_session_entries", {"session_id": KEY}, data="[]")
+        with pytest.raises(FlueError, match=r"Persisted session entry row is malformed\."):
+            stores.sessions.load(KEY)
+        stores.rows.update("flue_sessions", {"id": KEY}, data="[]")
+        with pytest.raises(FlueError, match=r"Persisted session row is malformed\."):
+            stores.sessions.load(KEY)
+
+    def test_d12_damaged_images_are_errors(self, stores: Stores) -> None:
+        stores.sessions.save(KEY, document(entry(0, picture("A" * (256 * 1024 + 1)))))
+        stores.rows.delete("flue_image_chunks", chunk_index=1)
+        with pytest.raises(FlueError, match=r"Persisted image chunks are missing or malformed\."):
+            stores.sessions.load(KEY)
+
+
+class SessionDeletionContract:
+    """spec/submissions.md §16, with the statuses of generation 2 (design.md §4)."""
+
+    def test_d13_unsettled_work_refuses_the_deletion(self, stores: Stores) -> None:
+        admitted(stores, dispatch())
+        self.refused(stores)
+        stores.submissions.mark_ready("dispatch-1")
+        claimed(stores, "dispatch-1")
+        self.refused(stores)
+        record = settlement(attempt())
+        stores.submissions.reserve_settlement(attempt(), record["id"], record)
+        self.refused(stores)
+        stores.submissions.finalize_settlement(attempt(), record["id"])
+        stores.sessions.delete_tree(SESSION, lambda: None)
+
+    @pytest.mark.parametrize("status", ["joining", "joined"])
+    def test_d14_deliveries_without_their_host_refuse_it_too(self, stores: Stores, status: str) -> None:
+        host = running(stores, dispatch("host-1"))
+        ready(stores, dispatch("child-1"))
+        stores.submissions.claim_joinable(host, "assistant")
+        stores.rows.update("flue_agent_submissions", {"submission_id": "host-1"}, status="settled")
+        stores.rows.update("flue_agent_submissions", {"submission_id": "child-1"}, status=status)
+        self.refused(stores)
+
+    def refused(self, stores: Stores) -> None:
+        before = stores.rows.select("flue_agent_submissions")
+        with pytest.raises(FlueError, match=BUSY):
+            stores.sessions.delete_tree(SESSION, lambda: pytest.fail("the tree must not be touched"))
+        assert stores.sessions.list_pending_deletions() == []
+        assert stores.rows.select("flue_agent_submissions") == before
+
+    def test_d15_other_sessions_do_not_matter(self, stores: Stores) -> None:
+        admitted(stores, dispatch(agent="reviewer"))
+        stores.sessions.delete_tree(SESSION, lambda: None)
+        assert submission(stores).status == "queued"
+
+    def test_d16_deletion_removes_everything_of_the_settled_work(self, stores: Stores) -> None:
+        message = user("Look", image(b"pixels"))
+        owner = running(stores, dispatch(message=message))
+        self.journal(stores, owner)
+        stores.submissions.complete(owner)
+        stores.sessions.delete_tree(SESSION, lambda: None)
+        for table in (
+            "flue_agent_submissions",
+            "flue_submission_chunks",
+            "flue_agent_turn_journals",
+            "flue_agent_stream_chunks",
+            "flue_agent_session_deletions",
+        ):
+            assert stores.rows.select(table) == [], table
+
+    def journal(self, stores: Stores, owner: Attempt) -> None:
+        stores.journals.begin(
+            submission_id=owner.submission_id,
+            session_key=SESSION,
+            kind="dispatch",
+            attempt_id=owner.attempt_id,
+            operation_id="op_1",
+            turn_id="turn_1",
+            phase="before_provider",
+        )
+        stores.journals.update_phase(owner, "provider_started", stream_key="key-1")
+        stores.journals.append_segment("key-1", 0, "[]")
+
+    def test_d17_a_deleted_dispatch_leaves_a_receipt_and_never_runs_again(self, stores: Stores) -> None:
+        stores.submissions.complete(running(stores, dispatch()))
+        stores.sessions.delete_tree(SESSION, lambda: None)
+        admission = stores.submissions.admit_dispatch(dispatch(message=user("anything at all")))
+        assert admission.to_wire() == {
+            "kind": "retained_receipt",
+            "receipt": {"submissionId": "dispatch-1", "acceptedAt": 1_780_444_800_000},
+        }
+        assert stores.rows.select("flue_agent_submissions") == []
+
+    def test_d18_the_marker_is_visible_to_the_callback_and_stops_admission(self, stores: Stores) -> None:
+        seen: list[Any] = []
+
+        def callback() -> None:
+            seen.append(stores.sessions.list_pending_deletions())
+            for input in (dispatch(), direct()):
+                with pytest.raises(FlueError, match=DELETING):
+                    admitted(stores, input)
+            admitted(stores, dispatch("elsewhere", agent="reviewer"))
+
+        stores.sessions.delete_tree(SESSION, callback)
+        assert seen == [[SESSION]]
+        assert stores.sessions.list_pending_deletions() == []
+        assert admitted(stores, dispatch()).status == "queued"
+
+    def test_d19_a_failing_callback_takes_the_marker_back(self, stores: Stores) -> None:
+        stores.submissions.complete(running(stores, dispatch()))
+
+        def callback() -> None:
+            raise LookupError("the tree is not there")
+
+        with pytest.raises(LookupError, match="the tree is not there"):
+            stores.sessions.delete_tree(SESSION, callback)
+        assert stores.sessions.list_pending_deletions() == []
+        assert submission(stores).status == "settled"
+        assert stores.submissions.admit_dispatch(dispatch()).kind == "submission"
+
+    def test_d20_rows_accepted_after_the_marker_survive(self, stores: Stores) -> None:
+        stores.submissions.complete(running(stores, dispatch("before")))
+        later = running(stores, dispatch("after", accepted_at="2026-06-03T00:01:00.001Z"), "attempt-2")
+        stores.submissions.complete(later)
+        stores.sessions.delete_tree(SESSION, lambda: None)
+        assert stores.submissions.get("before") is None
+        assert submission(stores, "after").status == "settled"
+
+    def test_d21_a_crashed_deletion_stays_pending_and_can_be_run_again(self, stores: Stores) -> None:
+        stores.submissions.complete(running(stores, dispatch()))
+        started_at = stores.clock.now()
+        stores.rows.insert("flue_agent_session_deletions", session_key=SESSION, started_at=started_at)
+        assert stores.sessions.list_pending_deletions() == [SESSION]
+        with pytest.raises(FlueError, match=DELETING):
+            admitted(stores, direct())
+        stores.clock.advance(60_000)
+        called: list[int] = []
+        stores.sessions.delete_tree(SESSION, lambda: called.append(1))
+        assert called == [1]
+        assert stores.sessions.list_pending_deletions() == []
+        assert stores.submissions.get("dispatch-1") is None
+
+    def test_d22_concurrent_calls_for_one_key_share_one_deletion(self, stores: Stores) -> None:
+        first_is_inside, second_is_waiting = threading.Event(), threading.Event()
+        called: list[str] = []
+
+        def first() -> None:
+            called.append("first")
+            first_is_inside.set()
+            second_is_waiting.wait(1.0)  # there is no event for "the other call has begun to wait"
+
+        def second() -> None:
+            assert first_is_inside.wait(30)
+            stores.sessions.delete_tree(SESSION, lambda: called.append("second"))
+
+        for outcome in stores.concurrently(lambda: stores.sessions.delete_tree(SESSION, first), second):
+            outcome.unwrap()
+        assert called == ["first"]
+
+    def test_d23_direct_submissions_leave_no_receipt(self, stores: Stores) -> None:
+        stores.submissions.complete(running(stores, direct()))
+        stores.sessions.delete_tree(SESSION, lambda: None)
+        assert stores.rows.select("flue_agent_dispatch_receipts") == []
+        assert admitted(stores, direct()).status == "queued"
+
+    def test_d24_pending_deletions_lists_every_marker(self, stores: Stores) -> None:
+        keys = sorted(canonical_session("assistant", f"agent-{number}") for number in range(3))
+        for key in keys:
+            stores.rows.insert("flue_agent_session_deletions", session_key=key, started_at=1)
+        assert sorted(stores.sessions.list_pending_deletions()) == keys
+
+
+class SessionContract(SessionDocumentContract, SessionDeletionContract):
+    """Every behaviour of session documents and their deletion."""
