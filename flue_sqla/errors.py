@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 __all__ = [
     "ArtifactConflictError",
     "ArtifactIntegrityError",
+    "ArtifactMissingError",
     "ArtifactStoreError",
     "ArtifactTooLargeError",
     "AttachmentConflictError",
@@ -36,6 +37,7 @@ __all__ = [
     "SessionConflictError",
     "SessionDeletionError",
     "SessionMissingError",
+    "SnapshotConflictError",
     "SnapshotError",
     "StreamClosedError",
     "StreamMissingError",
@@ -276,6 +278,15 @@ class ArtifactStoreError(FlueError):
     code = "artifact_store_failure"
 
 
+class ArtifactMissingError(FlueError):
+    """There is no such artifact for this tenant; another tenant's is told apart by nothing."""
+
+    code = "artifact_missing"
+
+    def __init__(self, artifact_id: str) -> None:
+        super().__init__(f"There is no artifact {artifact_id!r}.", meta={"artifactId": artifact_id}, remedy="Check the id and the tenant.")
+
+
 class ArtifactConflictError(FlueError):
     """The storage key is taken or being removed; no artifact became visible."""
 
@@ -298,3 +309,9 @@ class SnapshotError(FlueError):
     """A snapshot cannot be written or read; nothing was changed."""
 
     code = "snapshot_invalid"
+
+
+class SnapshotConflictError(SnapshotError):
+    """The snapshot is sound, but does not go together with what the database or the object store holds; nothing was changed."""
+
+    code = "snapshot_conflict"

@@ -1,0 +1,238 @@
+"""Each variant of the store port made from the other, so that all above it is written once."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import os
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from itertools import islice
+from typing import Any, BinaryIO, Protocol, TypeVar
+from weakref import WeakSet
+
+from flue_sqla.artifacts.portal import Portal
+from flue_sqla.artifacts.readers import AwaitedReader, RangeReader
+from flue_sqla.artifacts.store import AsyncReader, AsyncUpload, Buffer, ObjectInfo, ObjectStore, RangedStore, Upload
+
+__all__ = ["AwaitedStore", "Call", "PortalStore", "inline", "on_thread"]
+
+T = TypeVar("T")
+
+
+class Call(Protocol):
+    """How a blocking function is awaited: :func:`inline` or :func:`on_thread`."""
+
+    async def __call__(self, function: Callable[..., T], *arguments: Any) -> T: ...
+
+
+_PAGE = 500
+
+_portals: WeakSet[PortalStore] = WeakSet()
+# What a forked child inherited and must neither use nor finalise: its sockets are the parent's.
+_abandoned: list[object] = []
+
+
+async def inline(function: Callable[..., T], *arguments: Any) -> T:
+    """Call at once; for flows that are driven by a blocking caller."""
+    return function(*arguments)
+
+
+async def on_thread(function: Callable[..., T], *arguments: Any) -> T:
+    """Call on a thread. A cancelled caller still waits for the end: an operation either happened or did not, never later."""
+    work = asyncio.ensure_future(asyncio.to_thread(function, *arguments))
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        while not work.done():
+            try:
+                await asyncio.wait([work])
+            except asyncio.CancelledError:
+                continue
+        if not work.cancelled():
+            work.exception()
+        raise
+
+
+class AwaitedStore:
+    """A blocking store awaited: inline for the blocking face, on threads for the async one."""
+
+    def __init__(self, store: ObjectStore, call: Call) -> None:
+        self.kind = store.kind
+        self.plan = store.plan
+        self._store = store
+        self._call = call
+
+    def begin(self, key: str, *, size: int | None = None, content_type: str | None = None) -> AsyncUpload:
+        return AwaitedUpload(self._store.begin(key, size=size, content_type=content_type), self._call)
+
+    async def open(self, key: str, size: int) -> AsyncReader:
+        return AwaitedReader(await self._call(self._store.open, key, size), self._call)
+
+    async def read_range(self, key: str, start: int, end: int) -> bytes:
+        return await self._call(self._store.read_range, key, start, end)
+
+    async def stat(self, key: str) -> ObjectInfo | None:
+        return await self._call(self._store.stat, key)
+
+    async def delete(self, key: str) -> None:
+        await self._call(self._store.delete, key)
+
+    async def list(self, prefix: str = "") -> AsyncIterator[ObjectInfo]:
+        found = self._store.list(prefix)
+        while page := await self._call(_next_page, found):
+            for info in page:
+                yield info
+
+    async def presign(self, key: str, expires_in: int) -> str:
+        return await self._call(self._store.presign, key, expires_in)
+
+    async def discard_uploads(self, older_than: int) -> int | None:
+        return await self._call(self._store.discard_uploads, older_than)
+
+    async def create(self) -> None:
+        await self._call(self._store.create)
+
+    async def close(self) -> None:
+        await self._call(self._store.close)
+
+
+class AwaitedUpload:
+    """A blocking upload awaited."""
+
+    def __init__(self, upload: Upload, call: Call) -> None:
+        self._upload = upload
+        self._call = call
+
+    async def send(self, part: Buffer) -> None:
+        await self._call(self._upload.send, part)
+
+    async def complete(self) -> None:
+        await self._call(self._upload.complete)
+
+    async def abort(self) -> None:
+        await self._call(self._upload.abort)
+
+
+class PortalStore:
+    """An async store used by blocking callers, from any thread, inside a running loop, and after a fork.
+
+    ``factory`` makes the store; it runs again in a forked child, which must not touch the parent's connections.
+    """
+
+    def __init__(self, factory: Callable[[], RangedStore]) -> None:
+        self._factory = factory
+        self._lock = threading.Lock()
+        self._pid = 0
+        self._portal: Portal | None = None
+        self._store = factory()
+        self.kind = self._store.kind
+        self.plan = self._store.plan
+        self._pace = self._store.pace
+        _renew_after_fork(self)
+
+    def begin(self, key: str, *, size: int | None = None, content_type: str | None = None) -> Upload:
+        portal, store = self._running()
+        return PortalUpload(portal, store.begin(key, size=size, content_type=content_type))
+
+    def open(self, key: str, size: int) -> BinaryIO:
+        portal, store = self._running()
+        raw = RangeReader(size, lambda start, end: portal.submit(store.read_range(key, start, end)), self._pace)
+        return io.BufferedReader(raw, buffer_size=128 * 1024)
+
+    def read_range(self, key: str, start: int, end: int) -> bytes:
+        portal, store = self._running()
+        return portal.call(store.read_range(key, start, end))
+
+    def stat(self, key: str) -> ObjectInfo | None:
+        portal, store = self._running()
+        return portal.call(store.stat(key))
+
+    def delete(self, key: str) -> None:
+        portal, store = self._running()
+        portal.call(store.delete(key))
+
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        portal, store = self._running()
+        found = store.list(prefix)
+        while page := portal.call(_take(found)):
+            yield from page
+
+    def presign(self, key: str, expires_in: int) -> str:
+        portal, store = self._running()
+        return portal.call(store.presign(key, expires_in))
+
+    def discard_uploads(self, older_than: int) -> int | None:
+        portal, store = self._running()
+        return portal.call(store.discard_uploads(older_than))
+
+    def create(self) -> None:
+        portal, store = self._running()
+        portal.call(store.create())
+
+    def close(self) -> None:
+        with self._lock:
+            if self._portal is not None and self._pid == os.getpid():
+                self._portal.call(self._store.close())
+                self._portal.close()
+            self._portal = None
+            self._store = self._factory()
+
+    def _running(self) -> tuple[Portal, RangedStore]:
+        with self._lock:
+            if self._portal is None:
+                self._portal = Portal()
+                self._pid = os.getpid()
+            return self._portal, self._store
+
+    def _renew(self) -> None:
+        """In a forked child: the loop's thread is gone and the sockets are the parent's, so forget both."""
+        self._lock = threading.Lock()
+        _abandoned.append((self._portal, self._store))
+        self._portal = None
+        self._store = self._factory()
+
+
+class PortalUpload:
+    """An upload whose parts travel on the portal's loop while the caller prepares the next."""
+
+    def __init__(self, portal: Portal, upload: AsyncUpload) -> None:
+        self._portal = portal
+        self._upload = upload
+
+    def send(self, part: Buffer) -> None:
+        self._portal.call(self._upload.send(part))
+
+    def complete(self) -> None:
+        self._portal.call(self._upload.complete())
+
+    def abort(self) -> None:
+        self._portal.call(self._upload.abort())
+
+
+def _next_page(found: Iterator[ObjectInfo]) -> list[ObjectInfo]:
+    return [*islice(found, _PAGE)]
+
+
+async def _take(found: AsyncIterator[ObjectInfo]) -> list[ObjectInfo]:
+    page: list[ObjectInfo] = []
+    async for info in found:
+        page.append(info)
+        if len(page) == _PAGE:
+            break
+    return page
+
+
+def _renew_after_fork(store: PortalStore) -> None:
+    if not _hooked:
+        _hooked.append(True)
+        os.register_at_fork(after_in_child=_renew_all)
+    _portals.add(store)
+
+
+def _renew_all() -> None:
+    for store in list(_portals):
+        store._renew()
+
+
+_hooked: list[bool] = []

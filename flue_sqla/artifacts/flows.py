@@ -1,0 +1,152 @@
+"""put, get, open, delete: bytes first, row last; mark first, bytes next, row last. Written once for both faces."""
+
+from __future__ import annotations
+
+import logging
+
+from flue_sqla.artifacts.parts import Assembler, StreamDigest
+from flue_sqla.artifacts.readers import DigestCheck
+from flue_sqla.artifacts.requests import PutRequest
+from flue_sqla.artifacts.runtime import Runtime
+from flue_sqla.artifacts.sources import ByteSource
+from flue_sqla.artifacts.store import AsyncObjectStore, AsyncUpload
+from flue_sqla.artifacts.stores import Stores
+from flue_sqla.errors import ArtifactConflictError, ArtifactMissingError, InvalidInputError, OutcomeUnknown
+from flue_sqla.records.artifact import Artifact
+from flue_sqla.repositories.artifacts import ArtifactRows
+
+__all__ = ["MARKS_KEPT_MS", "check_range", "digest_check", "locate", "mark_deleted", "put", "remove_bytes"]
+
+log = logging.getLogger("flue_sqla.artifacts")
+
+MARKS_KEPT_MS = 7 * 24 * 3_600_000
+"""How long a swept key stays taken, so that a put that was on its way fails instead of naming nothing."""
+
+
+async def put(runtime: Runtime, rows: ArtifactRows, store: AsyncObjectStore, request: PutRequest, source: ByteSource) -> Artifact:
+    """Store the bytes, then insert the row. Whatever fails leaves no visible artifact, and no bytes unless the row's fate is unknown."""
+    try:
+        if source.size is not None:
+            request.check_size(source.size)
+        artifact = await _store(runtime, store, request, source)
+    finally:
+        await source.close()
+    await _refuse_if_swept(rows, store, request)
+    try:
+        inserted = await runtime.rows(rows.insert, artifact)
+    except OutcomeUnknown:
+        raise  # the row may be there, so its bytes must stay: a sweep will tell
+    except Exception:
+        await runtime.finish(_discard_object(store, request.key))
+        raise
+    if not inserted:
+        raise _swept(request)
+    return artifact
+
+
+async def _store(runtime: Runtime, store: AsyncObjectStore, request: PutRequest, source: ByteSource) -> Artifact:
+    upload = store.begin(request.key, size=source.size, content_type=request.content_type)
+    digest = StreamDigest()
+    try:
+        await _pump(runtime, source, Assembler(store.plan, source.size), digest, upload, request)
+        sha256 = digest.hexdigest()
+        request.check_digest(sha256)
+        await upload.complete()
+    except BaseException:
+        await runtime.finish(_abort(upload, request.key))
+        raise
+    finally:
+        digest.close()
+    return request.artifact(digest.size, sha256)
+
+
+async def _pump(
+    runtime: Runtime, source: ByteSource, assembler: Assembler, digest: StreamDigest, upload: AsyncUpload, request: PutRequest
+) -> None:
+    received = 0
+    while True:
+        chunk = await source.read(assembler.wanted)
+        if not len(chunk):
+            break
+        received += len(chunk)
+        request.check_size(received)
+        for part in assembler.feed(chunk):
+            await runtime.hash(digest, part)
+            await upload.send(part)
+    if rest := assembler.rest():
+        await runtime.hash(digest, rest)
+        await upload.send(rest)
+
+
+async def _abort(upload: AsyncUpload, key: str) -> None:
+    """Remove what was sent. A store that cannot even do that is reported, but the first error is the caller's."""
+    try:
+        await upload.abort()
+    except Exception:
+        log.warning("The unfinished upload of %s could not be discarded; a sweep will.", key, exc_info=True)
+
+
+async def _discard_object(store: AsyncObjectStore, key: str) -> None:
+    try:
+        await store.delete(key)
+    except Exception:
+        log.warning("The bytes of %s have no row and could not be removed; a sweep will.", key, exc_info=True)
+
+
+async def _refuse_if_swept(rows: ArtifactRows, store: AsyncObjectStore, request: PutRequest) -> None:
+    """A put that took days may outlive even the mark that a sweep leaves on its key; then the bytes themselves are asked."""
+    if rows.scope.clock.now() - request.created_at > MARKS_KEPT_MS // 7 and await store.stat(request.key) is None:
+        raise _swept(request)
+
+
+def _swept(request: PutRequest) -> ArtifactConflictError:
+    return ArtifactConflictError(
+        f"The bytes of {request.id!r} were swept before their row was written: they had been without one for longer than the grace time.",
+        meta={"artifactId": request.id, "key": request.key},
+        remedy="Put the artifact again; sweep with a longer grace time if puts take that long here.",
+    )
+
+
+async def locate(runtime: Runtime, rows: ArtifactRows, stores: Stores, tenant: str, artifact_id: str) -> Artifact:
+    """The artifact whose bytes are in the configured store.
+
+    Raises:
+        ArtifactMissingError: there is none for this tenant.
+        ArtifactStoreError: its bytes were moved to another store.
+    """
+    artifact = await runtime.rows(rows.get, tenant, artifact_id)
+    if artifact is None:
+        raise ArtifactMissingError(artifact_id)
+    stores.refuse_elsewhere(artifact.id, artifact.store)
+    return artifact
+
+
+def check_range(artifact: Artifact, start: int, end: int | None) -> tuple[int, int]:
+    """The range within the artifact; ``end`` None is its end, and whatever lies beyond it is cut off.
+
+    Raises:
+        InvalidInputError: the range is negative or backwards.
+    """
+    last = artifact.size if end is None else end
+    if start < 0 or last < start:
+        raise InvalidInputError("A range starts at 0 or later and does not end before its start.", meta={"start": start, "end": end})
+    return min(start, artifact.size), min(last, artifact.size)
+
+
+def digest_check(artifact: Artifact, wanted: bool) -> DigestCheck | None:
+    """The check of a reader that was opened with ``verify=True``."""
+    return DigestCheck(artifact.id, artifact.size, artifact.sha256) if wanted else None
+
+
+async def mark_deleted(runtime: Runtime, rows: ArtifactRows, stores: Stores, tenant: str, artifact_id: str) -> Artifact | None:
+    """Hide the artifact; its bytes are still there. None when this tenant has none."""
+    found = await runtime.rows(rows.get, tenant, artifact_id)
+    if found is not None:
+        stores.refuse_elsewhere(found.id, found.store)
+    return await runtime.rows(rows.mark_deleting, tenant, artifact_id)
+
+
+async def remove_bytes(runtime: Runtime, rows: ArtifactRows, store: AsyncObjectStore, artifact: Artifact) -> None:
+    """The rest of a deletion, repeatable at any point: the bytes, then the row."""
+    await store.delete(artifact.storage_key)
+    await runtime.rows(rows.remove, artifact.id)

@@ -1,0 +1,55 @@
+"""Storage keys: ``<tenant>/<id>``, plain enough for every store whatever the tenant is called.
+
+Letters, digits, ``-`` and inner dots stand for themselves; any other byte of the UTF-8 form becomes ``_`` and two hex digits. No component
+is ``.`` or ``..``, starts with a dot, or exceeds 255 bytes; a key stays within the 512 characters of its column.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+
+from flue_sqla.errors import InvalidInputError
+
+__all__ = ["check_key", "quote_component", "storage_key"]
+
+_PLAIN = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-")
+_COMPONENT = re.compile(r"[A-Za-z0-9_-](?:[A-Za-z0-9._-]{0,253}[A-Za-z0-9_-])?\Z")
+_LONGEST = 128
+
+
+def storage_key(tenant: str, artifact_id: str) -> str:
+    """The final, never reused key of an artifact, relative to the root of its store."""
+    return f"{quote_component(tenant)}/{quote_component(artifact_id)}"
+
+
+def quote_component(text: str) -> str:
+    """``text`` as one path component; distinct texts give distinct components.
+
+    Raises:
+        InvalidInputError: the text is empty or has no UTF-8 form.
+    """
+    try:
+        data = text.encode()
+    except UnicodeEncodeError:
+        raise InvalidInputError("A lone surrogate has no UTF-8 form and cannot be part of a storage key.") from None
+    if not data:
+        raise InvalidInputError("An empty text cannot be part of a storage key.")
+    quoted = "".join(
+        chr(byte) if byte in _PLAIN or (byte == 0x2E and 0 < index < len(data) - 1) else f"_{byte:02x}" for index, byte in enumerate(data)
+    )
+    if len(quoted) <= _LONGEST:
+        return quoted
+    # "_z" is no escape, so a shortened name never equals one in full.
+    return f"{quoted[:48]}_z{hashlib.sha256(data).hexdigest()}"
+
+
+def check_key(key: str) -> str:
+    """``key`` itself when every component is plain; a store calls it before it touches anything.
+
+    Raises:
+        InvalidInputError: the key was not made by :func:`storage_key`.
+    """
+    if not all(_COMPONENT.match(component) for component in key.split("/")):
+        raise InvalidInputError(f"{key!r} is not a storage key.", meta={"key": key})
+    return key

@@ -1,0 +1,191 @@
+"""A folder as an object store: written aside, flushed to disk, then linked into place."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from flue_sqla.artifacts.failures import failure, os_failures
+from flue_sqla.artifacts.keys import check_key
+from flue_sqla.artifacts.parts import MIB, PartPlan
+from flue_sqla.artifacts.store import Buffer, ObjectInfo
+from flue_sqla.errors import ArtifactConflictError
+
+__all__ = ["LocalStore"]
+
+# No key has a component that starts with a dot, so this folder cannot be addressed.
+_INCOMING = ".incoming"
+
+
+class LocalStore:
+    """Objects are files below ``root``, mode 0600 in folders of mode 0700."""
+
+    kind = "fs"
+
+    def __init__(self, root: str | os.PathLike[str], plan: PartPlan | None = None) -> None:
+        self._root = Path(root)
+        # Parts only pace the pipeline between reading, hashing and writing here.
+        self.plan = plan or PartPlan(part_size=4 * MIB, max_parts=2**40)
+
+    def begin(self, key: str, *, size: int | None = None, content_type: str | None = None) -> LocalUpload:
+        return LocalUpload(self._root, key)
+
+    def open(self, key: str, size: int) -> BinaryIO:
+        with os_failures("read", key):
+            return os.fdopen(os.open(self._path(key), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb", buffering=MIB)
+
+    def read_range(self, key: str, start: int, end: int) -> bytes:
+        with os_failures("read", key), open(self._path(key), "rb", buffering=0) as file:
+            file.seek(start)
+            pieces = []
+            while start < end and (piece := file.read(end - start)):
+                pieces.append(piece)
+                start += len(piece)
+            return b"".join(pieces)
+
+    def stat(self, key: str) -> ObjectInfo | None:
+        with os_failures("look at", key):
+            try:
+                found = os.stat(self._path(key), follow_symlinks=False)
+            except FileNotFoundError:
+                return None
+            return _info(key, found) if stat.S_ISREG(found.st_mode) else None
+
+    def delete(self, key: str) -> None:
+        path = self._path(key)
+        with os_failures("delete", key):
+            try:
+                os.unlink(path)
+            except FileNotFoundError:
+                return
+            _flush_folder(path.parent)
+
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        with os_failures("list", prefix):
+            yield from _walk(self._root, "", prefix)
+
+    def presign(self, key: str, expires_in: int) -> str:
+        raise failure("presign", key, "unsupported", detail="a folder has no URLs")
+
+    def discard_uploads(self, older_than: int) -> int | None:
+        discarded = 0
+        with os_failures("list unfinished uploads", None):
+            if not (self._root / _INCOMING).is_dir():
+                return 0
+            for entry in os.scandir(self._root / _INCOMING):
+                if entry.stat(follow_symlinks=False).st_mtime_ns // 1_000_000 < older_than:
+                    os.unlink(entry.path)
+                    discarded += 1
+        return discarded
+
+    def create(self) -> None:
+        with os_failures("create the folder", None):
+            _make_folder(self._root)
+
+    def close(self) -> None:
+        """Nothing is held between calls."""
+
+    def _path(self, key: str) -> Path:
+        return self._root / check_key(key)
+
+
+class LocalUpload:
+    """A file in the incoming folder that gets its final name when it is complete."""
+
+    def __init__(self, root: Path, key: str) -> None:
+        self._key = check_key(key)
+        self._final = root / key
+        self._temporary = root / _INCOMING / f"{secrets.token_hex(16)}.part"
+        self._file: int | None = None
+
+    def send(self, part: Buffer) -> None:
+        with os_failures("write", self._key):
+            file = self._open()
+            view = memoryview(part)
+            while view:
+                view = view[os.write(file, view) :]
+
+    def complete(self) -> None:
+        with os_failures("write", self._key):
+            os.fsync(self._open())
+            self._close()
+            _make_folder(self._final.parent)
+            self._publish()
+            _flush_folder(self._final.parent)
+
+    def abort(self) -> None:
+        with os_failures("discard", self._key):
+            self._close()
+            self._temporary.unlink(missing_ok=True)
+
+    def _publish(self) -> None:
+        try:
+            # Unlike a rename, a link never replaces what is there.
+            os.link(self._temporary, self._final)
+        except FileExistsError:
+            raise ArtifactConflictError(
+                f"{self._key!r} is stored already.", meta={"key": self._key}, remedy="Put the bytes again; they get a key of their own."
+            ) from None
+        except OSError:
+            if self._final.exists():
+                raise
+            os.rename(self._temporary, self._final)  # a filesystem without hard links
+            return
+        os.unlink(self._temporary)
+
+    def _open(self) -> int:
+        if self._file is None:
+            _make_folder(self._temporary.parent)
+            flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+            self._file = os.open(self._temporary, flags, stat.S_IRUSR | stat.S_IWUSR)
+        return self._file
+
+    def _close(self) -> None:
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+
+def _info(key: str, found: os.stat_result) -> ObjectInfo:
+    return ObjectInfo(key, found.st_size, found.st_mtime_ns // 1_000_000)
+
+
+def _walk(folder: Path, base: str, prefix: str) -> Iterator[ObjectInfo]:
+    try:
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except FileNotFoundError:
+        return
+    for entry in entries:
+        key = base + entry.name
+        if entry.name.startswith("."):
+            continue
+        if entry.is_dir(follow_symlinks=False):
+            if f"{key}/".startswith(prefix) or prefix.startswith(f"{key}/"):
+                yield from _walk(Path(entry.path), f"{key}/", prefix)
+        elif entry.is_file(follow_symlinks=False) and key.startswith(prefix):
+            try:
+                yield _info(key, entry.stat(follow_symlinks=False))
+            except FileNotFoundError:
+                continue  # deleted since the folder was read
+
+
+def _make_folder(folder: Path) -> None:
+    if folder.is_dir():
+        return
+    missing = [parent for parent in (folder, *folder.parents) if not parent.exists()]
+    for path in reversed(missing):
+        path.mkdir(mode=0o700, exist_ok=True)
+        _flush_folder(path.parent)
+
+
+def _flush_folder(folder: Path) -> None:
+    """Make a new or removed name survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

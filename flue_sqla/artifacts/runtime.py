@@ -1,0 +1,106 @@
+"""What differs between the blocking and the async face, so that every flow is written once.
+
+A flow is a coroutine. The blocking face runs it with :func:`run`: everything that it awaits there is done at once, so it never suspends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol, TypeVar
+
+from sqlalchemy.util import greenlet_spawn
+
+from flue_sqla.artifacts.bridges import inline, on_thread
+from flue_sqla.artifacts.parts import StreamDigest
+
+__all__ = ["AsyncRuntime", "BlockingRuntime", "Runtime", "run"]
+
+T = TypeVar("T")
+
+
+class Runtime(Protocol):
+    """How a flow calls what blocks."""
+
+    allow_async: bool
+    """Whether sources may be async."""
+
+    async def call(self, function: Callable[..., T], *arguments: Any) -> T:
+        """Await a blocking function of a source or file."""
+        ...
+
+    async def rows(self, method: Callable[..., T], *arguments: Any) -> T:
+        """Call a method of the rows."""
+        ...
+
+    async def finish(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run ``work`` to its end, even when the caller is being cancelled."""
+        ...
+
+    async def hash(self, digest: StreamDigest, part: bytes) -> None:
+        """Add ``part`` to ``digest``, beside what follows."""
+        ...
+
+    async def each(self, work: list[Coroutine[Any, Any, T]]) -> list[T]:
+        """The results of all of ``work``, at once where that is possible."""
+        ...
+
+
+class BlockingRuntime:
+    """Calls everything at once, on the caller's thread."""
+
+    allow_async = False
+
+    async def call(self, function: Callable[..., T], *arguments: Any) -> T:
+        return await inline(function, *arguments)
+
+    async def rows(self, method: Callable[..., T], *arguments: Any) -> T:
+        return method(*arguments)
+
+    async def finish(self, work: Coroutine[Any, Any, T]) -> T:
+        return await work
+
+    async def hash(self, digest: StreamDigest, part: bytes) -> None:
+        digest.add(part)
+
+    async def each(self, work: list[Coroutine[Any, Any, T]]) -> list[T]:
+        return [await one for one in work]
+
+
+class AsyncRuntime:
+    """Files on threads, rows through SQLAlchemy's greenlet bridge, never blocking the loop."""
+
+    allow_async = True
+
+    async def call(self, function: Callable[..., T], *arguments: Any) -> T:
+        return await on_thread(function, *arguments)
+
+    async def rows(self, method: Callable[..., T], *arguments: Any) -> T:
+        result: T = await greenlet_spawn(method, *arguments)
+        return result
+
+    async def finish(self, work: Coroutine[Any, Any, T]) -> T:
+        task = asyncio.ensure_future(work)
+        while not task.done():
+            try:
+                await asyncio.wait([task])
+            except asyncio.CancelledError:
+                continue  # whoever cancelled is told by the error that brought us here
+        return task.result()
+
+    async def hash(self, digest: StreamDigest, part: bytes) -> None:
+        await digest.add_async(part)
+
+    async def each(self, work: list[Coroutine[Any, Any, T]]) -> list[T]:
+        return await asyncio.gather(*work)
+
+
+def run(flow: Coroutine[Any, Any, T]) -> T:
+    """Run a flow over a :class:`BlockingRuntime` and a store whose calls are inline."""
+    try:
+        flow.send(None)
+    except StopIteration as end:
+        result: T = end.value
+        return result
+    flow.close()
+    raise RuntimeError("A blocking flow was suspended.")

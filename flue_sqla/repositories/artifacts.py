@@ -1,0 +1,219 @@
+"""The rows of artifacts. They know nothing of the object store: the order of bytes and rows is kept in ``flue_sqla.artifacts``."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from flue_sqla.errors import InvalidInputError
+from flue_sqla.models.tables import artifacts
+from flue_sqla.records.artifact import Artifact, ArtifactPage
+from flue_sqla.repositories.scope import Executor, Scope
+from flue_sqla.wire import canonical_json, parse_json
+
+__all__ = ["ArtifactRows"]
+
+_STORED = "stored"
+_DELETING = "deleting"
+_MARK = "-"
+"""Digest and tenant of a mark: the row of a storage key whose orphaned bytes were swept. No tenant's call can see it."""
+_LIMIT = 100
+_MOST = 1000
+
+_c = artifacts.c
+_SHOWN = (
+    _c.id,
+    _c.tenant,
+    _c.name,
+    _c.content_type,
+    _c.size,
+    _c.sha256,
+    _c.metadata_json,
+    _c.run_id,
+    _c.submission_id,
+    _c.created_at,
+    _c.storage_key,
+    _c.store,
+)
+_SELECT = sa.select(*_SHOWN)
+_ONE = _SELECT.where(_c.id == sa.bindparam("artifact_id"), _c.tenant == sa.bindparam("of_tenant"), _c.sha256 != _MARK)
+_GET = _ONE.where(_c.state == _STORED)
+_MARK_DELETING = (
+    sa.update(artifacts)
+    .where(_c.id == sa.bindparam("artifact_id"), _c.tenant == sa.bindparam("of_tenant"), _c.state == _STORED)
+    .values(state=_DELETING, deleted_at=sa.bindparam("now"))
+)
+_REMOVE = sa.delete(artifacts).where(_c.id == sa.bindparam("artifact_id"), _c.state == _DELETING)
+_REMOVE_MISSING = sa.delete(artifacts).where(_c.id == sa.bindparam("artifact_id"), _c.state == _STORED)
+_REMOVE_MARKS = sa.delete(artifacts).where(_c.state == _DELETING, _c.sha256 == _MARK, _c.created_at < sa.bindparam("before"))
+_KEYS = sa.select(_c.storage_key).where(_c.storage_key.in_(sa.bindparam("keys", expanding=True)))
+_DELETIONS = (
+    _SELECT.where(_c.state == _DELETING, _c.sha256 != _MARK, _c.deleted_at <= sa.bindparam("before"), _c.id > sa.bindparam("after"))
+    .order_by(_c.id)
+    .limit(sa.bindparam("most"))
+)
+_SCAN = _SELECT.where(_c.state == _STORED, _c.id > sa.bindparam("after")).order_by(_c.id).limit(sa.bindparam("most"))
+_SCAN_TENANT = _SCAN.where(_c.tenant == sa.bindparam("of_tenant"))
+_RELABEL = sa.update(artifacts).where(_c.id == sa.bindparam("artifact_id"), _c.state == _STORED).values(store=sa.bindparam("label"))
+
+
+class ArtifactRows:
+    """Statements on ``flue_artifacts`` over one scope."""
+
+    def __init__(self, scope: Scope) -> None:
+        self.scope = scope
+
+    def insert(self, artifact: Artifact) -> bool:
+        """Make a stored artifact visible. False when its storage key is taken: it was swept while this put was on its way.
+
+        Waits for a transaction that is about to write the same key.
+        """
+        row = _row(artifact)
+        statement = self.scope.dialect.insert_ignore(artifacts)
+
+        def confirm(executor: Executor) -> bool:
+            # After a lost answer the replayed insert finds the row that the first one wrote.
+            return executor.execute(_GET, {"artifact_id": artifact.id, "of_tenant": artifact.tenant}).one_or_none() is not None
+
+        return self.scope.single(lambda executor: executor.execute(statement, row).rowcount == 1, confirm=confirm)
+
+    def get(self, tenant: str, artifact_id: str) -> Artifact | None:
+        """The artifact; None when there is none, it is being deleted, or it is another tenant's."""
+        keys = {"artifact_id": artifact_id, "of_tenant": tenant}
+        found = self.scope.read(lambda executor: executor.execute(_GET, keys).one_or_none())
+        return _artifact(found) if found is not None else None
+
+    def list(
+        self,
+        tenant: str,
+        *,
+        run_id: str | None = None,
+        submission_id: str | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+    ) -> ArtifactPage:
+        """A page of a tenant's artifacts, oldest first; at most 1000, 100 by default.
+
+        Raises:
+            InvalidInputError: the cursor or the limit is not a legal one.
+        """
+        if limit is not None and limit < 1:
+            raise InvalidInputError("A limit is at least 1.", meta={"limit": limit})
+        most = min(limit or _LIMIT, _MOST)
+        query = _SELECT.where(_c.tenant == tenant, _c.state == _STORED)
+        if run_id is not None:
+            query = query.where(_c.run_id == run_id)
+        if submission_id is not None:
+            query = query.where(_c.submission_id == submission_id)
+        if cursor is not None:
+            created_at, last_id = _decode_cursor(cursor)
+            query = query.where(sa.or_(_c.created_at > created_at, sa.and_(_c.created_at == created_at, _c.id > last_id)))
+        query = query.order_by(_c.created_at, _c.id).limit(most + 1)
+        found = self.scope.read(lambda executor: executor.execute(query).all())
+        page = [_artifact(row) for row in found[:most]]
+        return ArtifactPage(artifacts=page, next_cursor=_encode_cursor(page[-1]) if len(found) > most else None)
+
+    def mark_deleting(self, tenant: str, artifact_id: str) -> Artifact | None:
+        """Hide the artifact before its bytes go; repeatable. None when there is none, or it is another tenant's."""
+        keys = {"artifact_id": artifact_id, "of_tenant": tenant}
+
+        def mark(executor: Executor) -> Any:
+            executor.execute(_MARK_DELETING, {**keys, "now": self.scope.clock.now()})
+            return executor.execute(_ONE, keys).one_or_none()
+
+        found = self.scope.write(mark)
+        return _artifact(found) if found is not None else None
+
+    def remove(self, artifact_id: str) -> None:
+        """Remove the row of a marked artifact whose bytes are gone; repeatable."""
+        self.scope.single(lambda executor: executor.execute(_REMOVE, {"artifact_id": artifact_id}).rowcount)
+
+    # -- sweeping ---------------------------------------------------------------------------------------------------------------
+
+    def known_keys(self, keys: Sequence[str]) -> set[str]:
+        """Which of ``keys`` have a row, in whatever state."""
+        if not keys:
+            return set()
+        return set(self.scope.read(lambda executor: executor.execute(_KEYS, {"keys": list(keys)}).scalars().all()))
+
+    def claim_orphan(self, mark_id: str, storage_key: str) -> bool:
+        """Take the storage key of bytes without a row, so that no late insert can; committed when this returns True.
+
+        Waits for a transaction that is about to insert the same key; False when it did.
+        """
+        row = {
+            **dict.fromkeys(_EMPTY),
+            "id": mark_id,
+            "tenant": _MARK,
+            "name": "",
+            "size": 0,
+            "sha256": _MARK,
+            "storage_key": storage_key,
+            "state": _DELETING,
+            "created_at": self.scope.clock.now(),
+        }
+        statement = self.scope.dialect.insert_ignore(artifacts)
+        mine = sa.select(_c.id).where(_c.id == mark_id)
+        return self.scope.single(
+            lambda executor: executor.execute(statement, row).rowcount == 1,
+            confirm=lambda executor: executor.execute(mine).one_or_none() is not None,
+        )
+
+    def remove_marks(self, before: int) -> int:
+        """Forget swept keys that were marked before ``before`` (epoch ms); how many."""
+        return self.scope.single(lambda executor: executor.execute(_REMOVE_MARKS, {"before": before}).rowcount)
+
+    def deletions(self, before: int, after: str, limit: int) -> Sequence[Artifact]:
+        """Artifacts marked no later than ``before`` (epoch ms) but still there, by id from ``after`` on."""
+        keys = {"before": before, "after": after, "most": limit}
+        return [_artifact(row) for row in self.scope.read(lambda executor: executor.execute(_DELETIONS, keys).all())]
+
+    def scan(self, after: str, limit: int, tenant: str | None = None) -> Sequence[Artifact]:
+        """Stored artifacts of one or all tenants, by id from ``after`` on."""
+        statement = _SCAN if tenant is None else _SCAN_TENANT
+        keys = {"after": after, "most": limit} | ({} if tenant is None else {"of_tenant": tenant})
+        return [_artifact(row) for row in self.scope.read(lambda executor: executor.execute(statement, keys).all())]
+
+    def remove_missing(self, artifact_id: str) -> None:
+        """Remove the row of a stored artifact whose bytes are lost."""
+        self.scope.single(lambda executor: executor.execute(_REMOVE_MISSING, {"artifact_id": artifact_id}).rowcount)
+
+    def relabel(self, artifact_ids: Iterable[str], label: str | None) -> None:
+        """Note in one transaction that the bytes of all these artifacts lie in the store ``label``; None is the configured one."""
+        rows = [{"artifact_id": artifact_id, "label": label} for artifact_id in artifact_ids]
+        if rows:
+            self.scope.write(lambda executor: executor.execute(_RELABEL, rows).rowcount)
+
+
+_EMPTY = ("content_type", "store", "metadata_json", "run_id", "submission_id", "deleted_at")
+
+
+def _row(artifact: Artifact) -> dict[str, Any]:
+    row = artifact.model_dump(exclude={"metadata"})
+    metadata = None if artifact.metadata is None else canonical_json(artifact.metadata)
+    return {**row, "metadata_json": metadata, "state": _STORED, "deleted_at": None}
+
+
+def _artifact(row: sa.Row[Any]) -> Artifact:
+    values = dict(row._mapping)
+    text = values.pop("metadata_json")
+    return Artifact.model_construct(**values, metadata=None if text is None else parse_json(text))
+
+
+def _encode_cursor(last: Artifact) -> str:
+    return base64.urlsafe_b64encode(json.dumps([last.created_at, last.id]).encode()).decode("ascii").rstrip("=")
+
+
+def _decode_cursor(cursor: str) -> tuple[int, str]:
+    try:
+        created_at, last_id = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+        if isinstance(created_at, int) and not isinstance(created_at, bool) and isinstance(last_id, str):
+            return created_at, last_id
+    except (ValueError, TypeError, binascii.Error):
+        pass
+    raise InvalidInputError("This is not a cursor of an artifact listing.", remedy="Pass the next_cursor of the page before.")
