@@ -25,7 +25,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -85,15 +85,17 @@ class Invocation:
         return text
 
     @contextmanager
-    def flue(self, *, boot: bool = True, **given: Any) -> Iterator[Flue]:
-        """A Flue for the length of the block; with ``boot`` its schema has been judged, and only looked at.
+    def flue(self, *, boot: bool = True, migrate: Literal["auto", "verify", "off"] = "verify", **given: Any) -> Iterator[Flue]:
+        """A Flue for the length of the block; with ``boot`` its schema has been judged, and by default only looked at.
+
+        What ``migrate`` says here counts, not FLUE_MIGRATE, which must be right all the same.
 
         Raises:
             ConfigurationError, DatabaseUnavailableError, PersistedFormatVersionError, SchemaVersionError
         """
         from flue_sqla.flue import Flue
 
-        opened = Flue.from_settings(self.settings(**({"migrate": "verify"} | given)))
+        opened = Flue.from_settings(self.settings(**given).model_copy(update={"migrate": migrate}))
         try:
             if boot:
                 opened.boot()

@@ -24,10 +24,10 @@ def demo(call: Invocation) -> Exit:
     Without --url the database is a SQLite file in a temporary folder.
     """
     with tempfile.TemporaryDirectory(prefix="flue-demo-") as folder:
-        given = {"artifacts": str(Path(folder, "artifacts")), "migrate": "auto"}
+        given = {"artifacts": str(Path(folder, "artifacts"))}
         if call.url is None:
             given["database_url"] = f"sqlite:///{Path(folder, 'flue.db')}"
-        with call.flue(boot=False, **given) as flue:
+        with call.flue(boot=False, migrate="auto", **given) as flue:
             before = judge(flue)
             boots = [_boot(flue), _boot(flue)]
     steps: list[dict[str, Any]] = [{"step": "found", "verdict": before.kind.value}]
