@@ -20,6 +20,9 @@ from flue_sqla.engines import create_engine
 from flue_sqla.errors import ConfigurationError
 from flue_sqla.repositories.attachments import Attachments
 from flue_sqla.repositories.conversations import Conversations
+from flue_sqla.repositories.events import Events
+from flue_sqla.repositories.journals import Journals
+from flue_sqla.repositories.runs import Runs
 from flue_sqla.repositories.scope import Scope
 from flue_sqla.repositories.submissions import Submissions
 from flue_sqla.settings import FlueSettings
@@ -53,6 +56,21 @@ class Repositories:
     def attachments(self) -> Attachments:
         """Immutable attachments of conversations."""
         return Attachments(self._scope)
+
+    @cached_property
+    def journals(self) -> Journals:
+        """Turn journals, buffered stream segments and attempt markers."""
+        return Journals(self._scope)
+
+    @cached_property
+    def runs(self) -> Runs:
+        """Workflow runs and their index."""
+        return Runs(self._scope)
+
+    @cached_property
+    def events(self) -> Events:
+        """Event streams of workflow runs."""
+        return Events(self._scope)
 
 
 class Unit(Repositories):

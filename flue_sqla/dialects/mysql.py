@@ -54,6 +54,7 @@ class MySQLImpl(DialectImpl):
         "turn_id": 255,
         "phase": 32,
         "checkpoint_leaf_id": 255,
+        "committed_leaf_id": 255,
         "stream_key": 512,
         "run_id": 255,
         "workflow_name": 255,

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import sqlalchemy as sa
@@ -58,8 +59,17 @@ class BulkDialect:
     def restart_sequence(self, connection: sa.Connection, schema: str | None, column: sa.Column[Any]) -> None:
         """After rows came with their own values: the next generated value is above all of them, and above all that were ever given."""
 
-    def lock_tables(self, connection: sa.Connection, schema: str | None, tables: Sequence[sa.Table]) -> None:
-        """Nobody else writes these tables until the transaction ends; called first in it."""
+    def begin_snapshot(self, connection: sa.Connection) -> None:
+        """Called first in a transaction that only reads: from here on every SELECT sees one state."""
 
-    def unlock_tables(self, connection: sa.Connection) -> None:
-        """Give up what the end of the transaction does not; called after it."""
+    @contextmanager
+    def exclusive(self, connection: sa.Connection, schema: str | None, tables: Sequence[sa.Table]) -> Iterator[None]:
+        """Nobody else writes these tables inside the block, nor before what the block wrote is committed or rolled back.
+
+        Where table locks end with a statement of their own, leaving the block commits, or rolls back when it raised.
+        """
+        yield
+
+    def statement_limit(self, connection: sa.Connection) -> int | None:
+        """The size in bytes of the largest statement that the server takes; None where nothing that is legal comes near it."""
+        return None

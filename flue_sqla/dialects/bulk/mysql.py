@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.types import TypeEngine
 
 from flue_sqla.dialects.bulk.base import BulkDialect
@@ -31,12 +33,24 @@ class MySQLBulk(BulkDialect):
         raw = sa.cast(column, mysql.BINARY())
         return (sa.func.substr(raw, 1, _SORTED_BYTES), sa.func.substr(raw, _SORTED_BYTES + 1))
 
-    def lock_tables(self, connection: sa.Connection, schema: str | None, tables: Sequence[sa.Table]) -> None:
-        # Rows and gaps could be locked one by one, but only this keeps a table that is empty from being written.
+    @contextmanager
+    def exclusive(self, connection: sa.Connection, schema: str | None, tables: Sequence[sa.Table]) -> Iterator[None]:
+        # Rows and gaps could be locked one by one, but only this keeps an empty table from being written.
         preparer = connection.dialect.identifier_preparer
         prefix = f"{preparer.quote_schema(schema)}." if schema else ""
         names = ", ".join(f"{prefix}{preparer.quote(table.name)} WRITE" for table in tables)
         connection.exec_driver_sql(f"LOCK TABLES {names}")
-
-    def unlock_tables(self, connection: sa.Connection) -> None:
+        try:
+            yield
+        except BaseException:
+            # A connection that broke has lost its locks with its transaction.
+            with suppress(DBAPIError):
+                connection.exec_driver_sql("ROLLBACK")
+                connection.exec_driver_sql("UNLOCK TABLES")
+            raise
+        # Commits: unlocked first, others would read between the two.
+        connection.exec_driver_sql("COMMIT")
         connection.exec_driver_sql("UNLOCK TABLES")
+
+    def statement_limit(self, connection: sa.Connection) -> int | None:
+        return int(connection.exec_driver_sql("SELECT @@max_allowed_packet").scalar_one())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import sqlalchemy as sa
@@ -54,10 +55,12 @@ class PostgreSQLBulk(BulkDialect):
         statement = sa.select(sa.func.setval(sequence, highest.c.value)).where(highest.c.value > last)
         connection.execute(statement, execution_options=placed(schema))
 
-    def lock_tables(self, connection: sa.Connection, schema: str | None, tables: Sequence[sa.Table]) -> None:
-        # Readers may go on; every writer waits, row locks (SELECT FOR UPDATE) included.
+    @contextmanager
+    def exclusive(self, connection: sa.Connection, schema: str | None, tables: Sequence[sa.Table]) -> Iterator[None]:
+        # Readers may go on; every writer waits, and so does SELECT FOR UPDATE.
         names = ", ".join(_qualified(connection, schema, table) for table in tables)
         connection.exec_driver_sql(f"LOCK TABLE {names} IN EXCLUSIVE MODE")
+        yield
 
 
 class _RegClass(sa.types.UserDefinedType[Any]):

@@ -30,6 +30,10 @@ def _set_lock_timeout(milliseconds: str) -> sa.Select[Any]:
     return sa.select(sa.func.set_config("lock_timeout", milliseconds, True))
 
 
+def _named(schema: str | None) -> sa.ColumnElement[Any]:
+    return sa.func.current_schema() if schema is None else sa.literal(schema, sa.Text)
+
+
 class PostgreSQLSchema(SchemaDialect):
     profile: ClassVar[str] = "postgres"
     # Whatever the engine's default: after waiting for the lock we must see what its last holder committed.
@@ -37,16 +41,15 @@ class PostgreSQLSchema(SchemaDialect):
     glance_options: ClassVar[dict[str, Any]] = {"isolation_level": "AUTOCOMMIT"}
 
     def relations(self, schema: str | None) -> sa.Select[Any]:
-        where = sa.func.coalesce(sa.literal(schema, sa.Text), sa.func.current_schema())
         name = _TABLES.c.table_name
-        return sa.select(name.label("name")).where(_TABLES.c.table_schema == where, name.like(FLUE_PREFIX, escape="!"))
+        return sa.select(name.label("name")).where(_TABLES.c.table_schema == _named(schema), name.like(FLUE_PREFIX, escape="!"))
 
     @contextmanager
     def lock(self, connection: sa.Connection, schema: str | None, timeout_ms: int) -> Iterator[bool]:
         before = connection.scalar(sa.select(sa.func.current_setting("lock_timeout")))
         connection.execute(_set_lock_timeout(f"{max(timeout_ms, 1)}ms"))
         # Advisory locks belong to one database; the schema's name keeps two schemas of it apart.
-        name = sa.literal("flue_sqla migration of ") + sa.func.coalesce(sa.literal(schema, sa.Text), sa.func.current_schema(), "")
+        name = sa.literal("flue_sqla migration of ", sa.Text) + sa.func.coalesce(_named(schema), "")
         try:
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtextextended(name, 0))))
         except DBAPIError as error:

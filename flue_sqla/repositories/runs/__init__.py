@@ -1,0 +1,7 @@
+"""Workflow runs and their index (spec/runs.md)."""
+
+from __future__ import annotations
+
+from flue_sqla.repositories.runs.store import Runs
+
+__all__ = ["Runs"]
