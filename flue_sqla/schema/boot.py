@@ -5,17 +5,13 @@ from __future__ import annotations
 from typing import Literal
 
 import sqlalchemy as sa
-from sqlalchemy.exc import DBAPIError
 
-from flue_sqla.dialects.ddl import NO_TRANSLATION, schema_dialect
 from flue_sqla.errors import ConfigurationError, SchemaVersionError
+from flue_sqla.schema.connections import glance_at
 from flue_sqla.schema.facts import Placement
-from flue_sqla.schema.failures import as_refusal
-from flue_sqla.schema.lock import connected
-from flue_sqla.schema.release import VERSION_TABLE
-from flue_sqla.schema.verdict import Verdict, VerdictKind, judge
+from flue_sqla.schema.verdict import Verdict, VerdictKind
 
-__all__ = ["Mode", "boot", "boot_verdict"]
+__all__ = ["Mode", "boot"]
 
 Mode = Literal["auto", "verify", "off"]
 
@@ -57,9 +53,8 @@ def boot(
         )
     if mode == "off":
         return Verdict(VerdictKind.UNJUDGED, None, None, "Nobody looked at the database: migrate=off.")
-    named = version_table or VERSION_TABLE
-    placement = Placement(schema, named, version_table_schema, branch=named != VERSION_TABLE)
-    verdict = boot_verdict(engine, placement)
+    placement = Placement.of(schema, version_table, version_table_schema)
+    verdict = glance_at(engine, placement)
     if verdict.compatible:
         return verdict
     if mode == "verify" or not _may_migrate(verdict):
@@ -68,30 +63,7 @@ def boot(
         raise _owned_by_host(verdict, placement)
     from flue_sqla.schema.migrate import upgrade
 
-    return upgrade(engine, schema=schema, version_table_schema=version_table_schema, lock_timeout_ms=lock_timeout_ms)
-
-
-def boot_verdict(engine: sa.Engine, placement: Placement) -> Verdict:
-    """The verdict over a connection of our own: one statement on a current database, no transaction around it.
-
-    Raises DatabaseUnavailableError or SchemaPermissionError where the database cannot be reached or read.
-    """
-    ways = schema_dialect(engine.dialect)
-    try:
-        with connected(engine) as connection:
-            connection.execution_options(**ways.glance_options, **NO_TRANSLATION)
-            return judge(
-                connection,
-                schema=placement.schema,
-                version_table=placement.version_table,
-                version_table_schema=placement.version_table_schema,
-                branch=placement.branch,
-            )
-    except DBAPIError as error:
-        refusal = as_refusal(error, ways, engine.url, 0)
-        if refusal is None:
-            raise
-        raise refusal from error
+    return upgrade(engine, schema=schema, lock_timeout_ms=lock_timeout_ms)
 
 
 def _may_migrate(verdict: Verdict) -> bool:

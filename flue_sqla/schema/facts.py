@@ -32,6 +32,12 @@ class Placement:
     version_table_schema: str | None = None
     branch: bool = False
 
+    @classmethod
+    def of(cls, schema: str | None, version_table: str | None, version_table_schema: str | None, branch: bool | None = None) -> Placement:
+        """From settings, where no version table means our own, and another name than ours a host's."""
+        foreign = version_table not in (None, VERSION_TABLE)
+        return cls(schema, version_table or VERSION_TABLE, version_table_schema, foreign if branch is None else branch and foreign)
+
     @property
     def version_schema(self) -> str | None:
         return self.version_table_schema if self.branch or self.version_table_schema is not None else self.schema

@@ -14,12 +14,11 @@ import sqlalchemy as sa
 
 from flue_sqla.dialects.ddl import SchemaDialect, schema_dialect
 from flue_sqla.errors import ConfigurationError
+from flue_sqla.schema.connections import glance_at, under_lock
 from flue_sqla.schema.facts import Placement
-from flue_sqla.schema.lock import under_lock
-from flue_sqla.schema.release import VERSION_TABLE
 from flue_sqla.schema.scripts import script_location
 from flue_sqla.schema.stamp import apply_stamp
-from flue_sqla.schema.verdict import Verdict, VerdictKind, judge, judge_thoroughly
+from flue_sqla.schema.verdict import Verdict, VerdictKind, judge_placed, judge_thoroughly
 
 if TYPE_CHECKING:
     from alembic.runtime.migration import RevisionStep
@@ -37,8 +36,6 @@ def upgrade(
     revision: str = "head",
     *,
     schema: str | None = None,
-    version_table: str = VERSION_TABLE,
-    version_table_schema: str | None = None,
     lock_timeout_ms: int = LOCK_TIMEOUT_MS,
     sql: bool = False,
     output: TextIO | None = None,
@@ -50,8 +47,6 @@ def upgrade(
         bind: An engine; or a connection, whose own transaction, if it is in one, is neither committed nor rolled back.
         revision: An Alembic revision identifier.
         schema: Where our tables are or will be; None for the default schema. A missing one is created on PostgreSQL.
-        version_table: Where our revision is recorded.
-        version_table_schema: Its schema; None for ``schema``.
         lock_timeout_ms: How long to wait for locks, in milliseconds.
         sql: Write the script to ``output`` instead; nothing is executed.
         output: Where the script goes.
@@ -62,12 +57,12 @@ def upgrade(
 
     Raises:
         PersistedFormatVersionError, SchemaVersionError: the verdict forbids it; nothing was changed.
-        MigrationLockTimeout, DatabaseUnavailableError, SchemaPermissionError: see ``lock.under_lock``.
+        MigrationLockTimeout, DatabaseUnavailableError, SchemaPermissionError: see ``connections.under_lock``.
     """
     if sql:
         _write(output, offline_sql(bind.dialect.name, schema=schema, adopt=adopt, revision=revision))
         return Verdict(VerdictKind.UNJUDGED, None, None, "Only the script was written.")
-    placement = Placement(schema, version_table, version_table_schema)
+    placement = Placement(schema)
     ways = schema_dialect(bind.dialect)
 
     def work(connection: sa.Connection) -> Verdict:
@@ -85,8 +80,6 @@ def downgrade(
     revision: str = "base",
     *,
     schema: str | None = None,
-    version_table: str = VERSION_TABLE,
-    version_table_schema: str | None = None,
     lock_timeout_ms: int = LOCK_TIMEOUT_MS,
     force: bool = False,
 ) -> Verdict:
@@ -94,7 +87,7 @@ def downgrade(
 
     Raises SchemaVersionError while unsettled submissions exist or on a database that a Flue server created, unless ``force``.
     """
-    placement = Placement(schema, version_table, version_table_schema)
+    placement = Placement(schema)
     ways = schema_dialect(bind.dialect)
 
     def work(connection: sa.Connection) -> Verdict:
@@ -111,16 +104,16 @@ def current(
     bind: sa.Engine | sa.Connection,
     *,
     schema: str | None = None,
-    version_table: str = VERSION_TABLE,
+    version_table: str | None = None,
     version_table_schema: str | None = None,
-    branch: bool = False,
+    branch: bool | None = None,
 ) -> Verdict:
-    """The verdict on a database; see ``verdict.judge``. Raises DatabaseUnavailableError when it cannot be reached."""
-    if isinstance(bind, sa.Connection):
-        return judge(bind, schema=schema, version_table=version_table, version_table_schema=version_table_schema, branch=branch)
-    from flue_sqla.schema.boot import boot_verdict
+    """The verdict on a database; see ``verdict.judge``. A ``version_table`` of another name than ours is a host's.
 
-    return boot_verdict(bind, Placement(schema, version_table, version_table_schema, branch))
+    Raises DatabaseUnavailableError or SchemaPermissionError when it cannot be reached or read.
+    """
+    placement = Placement.of(schema, version_table, version_table_schema, branch)
+    return judge_placed(bind, placement) if isinstance(bind, sa.Connection) else glance_at(bind, placement)
 
 
 def offline_sql(
@@ -129,16 +122,22 @@ def offline_sql(
     schema: str | None = None,
     adopt: bool = False,
     revision: str = "head",
-    version_table: str = VERSION_TABLE,
+    version_table: str | None = None,
     version_table_schema: str | None = None,
 ) -> str:
     """The script that a DBA runs on an empty database, or with ``adopt`` on one that a Flue 2.x server created.
 
-    Raises ConfigurationError for a dialect that is not supported.
+    Raises ConfigurationError for a dialect that is not supported, and where the history is a host's.
     """
     from flue_sqla.schema.offline import script_text
 
-    placement = Placement(schema, version_table, version_table_schema)
+    placement = Placement.of(schema, version_table, version_table_schema)
+    if placement.branch:
+        raise ConfigurationError(
+            f"The history is in {placement.version_table}, which belongs to the application.",
+            meta={"versionTable": placement.version_table},
+            remedy="Run `alembic upgrade heads --sql` in the application that owns the version table.",
+        )
     return script_text(dialect_name, placement, adopt=adopt, revision=revision)
 
 

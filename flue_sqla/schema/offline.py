@@ -61,24 +61,22 @@ def write_script(context: MigrationContext, placement: Placement, *, adopt: bool
     except CommandError as error:
         raise ConfigurationError(f"The revision {revision!r} does not exist.", meta={"revision": revision}) from error
     write = context.impl.static_output
-    for line in _head(ways, adopt=adopt):
-        write(f"-- {line}")
-    write("")
+    write("\n".join(f"-- {line}" for line in _head(ways, adopt=adopt)))
     if ways.transactional_ddl:
-        write("BEGIN;\n")
+        write("BEGIN;")
     if placement.schema is not None:
         for statement in ways.schema_script(placement.schema):
-            write(compiled(statement, context.dialect) + ";\n")
+            write(compiled(statement, context.dialect) + ";")
     for statement in stamp_script(context.dialect, placement, adopt=adopt):
-        write(compiled(statement, context.dialect) + ";\n")
+        write(compiled(statement, context.dialect) + ";")
     version = _version_table(placement)
-    write(compiled(CreateTable(version, if_not_exists=True), context.dialect) + ";\n")
+    write(compiled(CreateTable(version, if_not_exists=True), context.dialect) + ";")
     for found in revisions:
-        write(f"-- Revision {found.revision}: {found.doc}\n")
+        write(f"-- Revision {found.revision}: {found.doc}")
         found.module.upgrade(context)
-        write(compiled(_record(version, found.revision, found.down_revision), context.dialect) + ";\n")
+        write(compiled(_record(version, found.revision, found.down_revision), context.dialect) + ";")
     if ways.transactional_ddl:
-        write("COMMIT;\n")
+        write("COMMIT;")
 
 
 def _head(ways: SchemaDialect, *, adopt: bool) -> Iterator[str]:

@@ -57,7 +57,7 @@ class Step:
     def execute(self, statement: sa.Executable) -> None:
         """Execute a statement, or write it into the script when offline."""
         if self.context.as_sql:
-            self.context.impl.static_output(compiled(statement, self.context.dialect) + ";\n")
+            self.context.impl.static_output(compiled(statement, self.context.dialect) + ";")
         else:
             self.connection.execute(statement, execution_options=NO_TRANSLATION)
 

@@ -25,7 +25,7 @@ from flue_sqla.schema.release import (
     VERSION_TABLE,
 )
 
-__all__ = ["Verdict", "VerdictKind", "decide", "judge"]
+__all__ = ["Verdict", "VerdictKind", "decide", "judge", "judge_placed", "judge_thoroughly"]
 
 
 class VerdictKind(Enum):
@@ -125,7 +125,11 @@ def judge(
 
     Raises the driver's error when the database cannot be read.
     """
-    placement = Placement(schema, version_table, version_table_schema, branch)
+    return judge_placed(connection, Placement.of(schema, version_table, version_table_schema, branch))
+
+
+def judge_placed(connection: sa.Connection, placement: Placement) -> Verdict:
+    """As ``judge``."""
     ways = schema_dialect(connection.dialect)
     facts = glance(connection, ways, placement)
     if facts is not None and FORMAT_KEY in facts.stamps and _revisions(facts, placement) != ():

@@ -1,4 +1,4 @@
-"""One migrator at a time: work done in one transaction under the migration lock, with a bounded wait that fails closed."""
+"""Connections of our own: one that only looks, and one that works in a transaction under the migration lock."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
 from flue_sqla.dialects.ddl import NO_TRANSLATION, Obstacle, SchemaDialect, pause, schema_dialect
+from flue_sqla.schema.facts import Placement
 from flue_sqla.schema.failures import as_refusal, lock_timeout, unavailable
+from flue_sqla.schema.verdict import Verdict, judge_placed
 
-__all__ = ["connected", "under_lock"]
+__all__ = ["connected", "glance_at", "under_lock"]
 
 T = TypeVar("T")
 
@@ -104,6 +106,23 @@ def connected(engine: sa.Engine) -> Iterator[sa.Connection]:
         raise unavailable(engine.url, error) from error
     with connection:
         yield connection
+
+
+def glance_at(engine: sa.Engine, placement: Placement) -> Verdict:
+    """The verdict over a connection of our own: one statement on a current database, no transaction around it, no lock.
+
+    Raises DatabaseUnavailableError or SchemaPermissionError where the database cannot be reached or read.
+    """
+    ways = schema_dialect(engine.dialect)
+    try:
+        with connected(engine) as connection:
+            connection.execution_options(**ways.glance_options, **NO_TRANSLATION)
+            return judge_placed(connection, placement)
+    except DBAPIError as error:
+        refusal = as_refusal(error, ways, engine.url, 0)
+        if refusal is None:
+            raise
+        raise refusal from error
 
 
 @contextmanager
