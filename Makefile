@@ -50,7 +50,7 @@ test: $(VENV)/test.installed
 lint: $(VENV)/dev.installed
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-cache
 
 types: $(VENV)/dev.installed
 	$(BIN)/mypy

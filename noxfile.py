@@ -78,7 +78,7 @@ def lint(session: nox.Session) -> None:
     session.install("--editable", ".[dev]")
     session.run("ruff", "format", "--check", ".")
     session.run("ruff", "check", ".")
-    session.run("lint-imports")
+    session.run("lint-imports", "--no-cache")
 
 
 @nox.session
