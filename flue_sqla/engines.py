@@ -21,6 +21,7 @@ _SYNC_TO_ASYNC = {"pysqlite": "aiosqlite", "pymysql": "asyncmy"}
 _ASYNC_TO_SYNC = {"aiosqlite": "pysqlite", "asyncmy": "pymysql", "aiomysql": "pymysql", "asyncpg": "psycopg"}
 
 _BUSY_TIMEOUT_MS = 30_000
+_PREPARE_AFTER = 5
 
 
 def normalize_url(url: str | sa.URL, *, asynchronous: bool = False) -> sa.URL:
@@ -79,7 +80,7 @@ def _created(create: Any, url: sa.URL, arguments: dict[str, Any]) -> Any:
 def _arguments(url: sa.URL, queue_pool: Any) -> dict[str, Any]:
     backend, driver = url.get_backend_name(), url.get_driver_name()
     if backend == "postgresql":
-        # Named prepared statements do not survive a transaction-mode pooler.
+        # Prepared statements do not survive a transaction-mode pooler; see _prepare_statements_when_direct.
         return {"connect_args": {"prepare_threshold": None}} if driver == "psycopg" else {}
     if backend in ("mysql", "mariadb"):
         return {"isolation_level": "READ COMMITTED"}
@@ -101,9 +102,29 @@ def _in_memory(url: sa.URL) -> bool:
 
 
 def _listen(engine: sa.Engine) -> None:
+    if engine.dialect.driver in ("psycopg", "psycopg_async"):
+        event.listen(engine, "connect", _prepare_statements_when_direct)
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
+
+
+def _prepare_statements_when_direct(connection: Any, _record: Any) -> None:
+    """Let the driver prepare statements, which halves their cost, unless a pooler is between us and the server.
+
+    A transaction-mode pooler hands its server connections from client to client: there, a prepared name may be somebody else's
+    statement. A pooler gives its clients process ids of its own making, so one look tells.
+    """
+    cursor = connection.cursor()
+    try:
+        cursor.execute("SELECT pg_backend_pid()")
+        backend_pid = cursor.fetchone()[0]
+    finally:
+        cursor.close()
+    connection.rollback()
+    driver = getattr(connection, "driver_connection", connection)
+    if driver.info.backend_pid == backend_pid:
+        driver.prepare_threshold = _PREPARE_AFTER
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:
