@@ -11,16 +11,19 @@ from flue_sqla.conversation.envelope import Envelope
 from flue_sqla.conversation.graph import AssistantDraft, AssistantEntry, Conversation, Entry, Rules, SubmissionTrace, ToolCall, ToolOutcome
 from flue_sqla.conversation.inspection import Inspection, inspect_submission
 from flue_sqla.conversation.state import ConversationState, fold
+from flue_sqla.conversation.verification import BrokenRecord, StreamVerdict, verify_stream
 
 __all__ = [
     "AssistantDraft",
     "AssistantEntry",
+    "BrokenRecord",
     "Conversation",
     "ConversationState",
     "Entry",
     "Envelope",
     "Inspection",
     "Rules",
+    "StreamVerdict",
     "SubmissionTrace",
     "ToolCall",
     "ToolOutcome",
@@ -29,4 +32,5 @@ __all__ = [
     "inspect_submission",
     "repairs",
     "submission_attachments",
+    "verify_stream",
 ]

@@ -131,3 +131,8 @@ def test_attempts_of_a_submission_are_those_its_records_name() -> None:
 
 def test_unowned_records_belong_to_no_submission() -> None:
     assert fold([birth(), builders.signal(system, AT, parent_id=None, signal_type="t", content="c")]).submissions == {}
+
+
+def test_message_data_may_follow_a_completed_answer_of_its_submission() -> None:
+    data = mine.record("message_data_write", AT, {"name": "n", "data": 1})
+    assert fold([*answered(), data]).submissions[SUBMISSION].answered_in == {"conv_1": None}

@@ -56,6 +56,8 @@ _IS_EARLIER = sa.and_(batches.c.producer_id == PRODUCER, batches.c.producer_epoc
 # -- streams ------------------------------------------------------------------------------------------------------------------------
 
 META = sa.select(*_PRODUCER_COLUMNS).where(streams.c.path == PATH)
+PATHS = sa.select(streams.c.path).order_by(streams.c.path).limit(sa.bindparam("fetch", type_=sa.Integer()))
+PATHS_AFTER = PATHS.where(streams.c.path > PATH)
 LOCKED_STREAM = META.with_for_update()
 LOCKED_IDENTITY = sa.select(streams.c.identity_json).where(streams.c.path == PATH).with_for_update()
 HEAD = sa.select(streams.c.next_offset).where(streams.c.path == PATH)

@@ -12,6 +12,7 @@ from flue_sqla.records.conversation import FoldCheckpoint, ProducerClaim, Stream
 from flue_sqla.records.submission import Attempt
 from flue_sqla.repositories.conversations import appending, checkpoints, reading, statements
 from flue_sqla.repositories.conversations.batch import Batch
+from flue_sqla.repositories.paging import page_limit
 from flue_sqla.repositories.scope import Executor, Scope
 from flue_sqla.signals import stream_topic
 from flue_sqla.wire import canonical_json, format_offset, new_id, parse_json, require_storable
@@ -89,6 +90,18 @@ class Conversations:
             producer_epoch=row.producer_epoch,
             next_producer_sequence=row.next_producer_sequence,
         )
+
+    def list_paths(self, *, after: str | None = None, limit: int | None = None) -> list[str]:
+        """The paths of existing streams in the order of the index, from the one after ``after`` on.
+
+        ``limit`` is read as by :meth:`read`. An empty list means that there are no more.
+        """
+        parameters: dict[str, Any] = {"fetch": page_limit(limit)}
+        statement = statements.PATHS
+        if after is not None:
+            self._check_path("list", after)
+            statement, parameters["of_path"] = statements.PATHS_AFTER, after
+        return list(self._scope.read(lambda executor: executor.execute(statement, parameters).scalars().all()))
 
     # -- batches ----------------------------------------------------------------------------------------------------------------
 
