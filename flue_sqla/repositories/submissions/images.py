@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from flue_sqla.errors import MalformedRowError
 
-__all__ = ["Chunk", "extract_images", "hydrate_images"]
+__all__ = ["Chunk", "assemble", "cut", "extract_images", "hydrate_images", "is_image"]
 
 CHUNK_LENGTH: Final = 256 * 1024
 """UTF-16 units in one chunk; base64 text has one unit per character."""
@@ -37,9 +37,9 @@ def extract_images(payload: dict[str, Any]) -> tuple[dict[str, Any], list[Chunk]
     marked: list[Any] = []
     numbers = itertools.count()
     for attachment in attachments:
-        if _is_image(attachment):
+        if is_image(attachment):
             item_id = str(next(numbers))
-            chunks.extend(_cut(item_id, attachment["data"]))
+            chunks.extend(cut(item_id, attachment["data"]))
             attachment = {**attachment, "data": MARKER + item_id}
         marked.append(attachment)
     return {**payload, "message": {**message, "attachments": marked}}, chunks
@@ -51,13 +51,13 @@ def hydrate_images(payload: dict[str, Any], chunks: Iterable[Chunk]) -> dict[str
     Raises:
         MalformedRowError: chunks are missing, or markers and chunks do not match one to one.
     """
-    images = _assemble(chunks)
+    images = assemble(chunks)
     message = payload.get("message")
     attachments = message.get("attachments") if isinstance(message, Mapping) else None
     found: list[str] = []
     hydrated: list[Any] = []
     for attachment in attachments if isinstance(attachments, list) else []:
-        if _is_image(attachment) and attachment["data"].startswith(MARKER):
+        if is_image(attachment) and attachment["data"].startswith(MARKER):
             item_id = attachment["data"].removeprefix(MARKER)
             found.append(item_id)
             attachment = {**attachment, "data": images.get(item_id, "")}
@@ -69,11 +69,11 @@ def hydrate_images(payload: dict[str, Any], chunks: Iterable[Chunk]) -> dict[str
     return {**payload, "message": {**payload["message"], "attachments": hydrated}}
 
 
-def _is_image(attachment: Any) -> bool:
+def is_image(attachment: Any) -> bool:
     return isinstance(attachment, Mapping) and attachment.get("type") == "image" and isinstance(attachment.get("data"), str)
 
 
-def _cut(item_id: str, data: str) -> list[Chunk]:
+def cut(item_id: str, data: str) -> list[Chunk]:
     if not data.isascii():
         return _cut_wide(item_id, data)
     count = max(1, -(-len(data) // CHUNK_LENGTH))
@@ -96,7 +96,7 @@ def _cut_wide(item_id: str, data: str) -> list[Chunk]:
     return [Chunk(item_id, index, len(parts), text) for index, text in enumerate(parts)]
 
 
-def _assemble(chunks: Iterable[Chunk]) -> dict[str, str]:
+def assemble(chunks: Iterable[Chunk]) -> dict[str, str]:
     groups: dict[str, list[Chunk]] = {}
     for chunk in chunks:
         if not (isinstance(chunk.index, int) and isinstance(chunk.count, int) and isinstance(chunk.data, str)):
