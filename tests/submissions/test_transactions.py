@@ -1,0 +1,200 @@
+"""A call of its own, a unit of work, and the host's transaction."""
+
+from __future__ import annotations
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.orm import Session, sessionmaker
+
+from flue_sqla import Flue
+from flue_sqla.asyncio import AsyncFlue
+from flue_sqla.engines import create_engine
+from flue_sqla.errors import InvalidInputError, SerializationConflict
+from flue_sqla.signals import QUEUE_TOPIC
+from tests.databases.contract import Database
+from tests.submissions.inputs import FAR_AWAY, admit_ready, direct, dispatch, run, status
+from tests.submissions.waiting import in_background
+
+orders = sa.Table("orders", sa.MetaData(), sa.Column("id", sa.Integer, primary_key=True))
+
+
+@pytest.fixture
+def host(migrated: Database) -> sa.Engine:
+    """An engine as a host makes it: the defaults of SQLAlchemy, and a table of its own."""
+    engine = sa.create_engine(migrated.url)
+    orders.metadata.create_all(engine)
+    return engine
+
+
+def test_a_unit_commits_everything_or_nothing(flue: Flue) -> None:
+    with flue.begin() as unit:
+        unit.submissions.admit_direct(direct("one"))
+        unit.submissions.admit_direct(direct("two"))
+    with pytest.raises(ZeroDivisionError), flue.begin() as unit:
+        unit.submissions.admit_direct(direct("three"))
+        _ = 1 / 0
+    assert flue.submissions.get("two") is not None
+    assert flue.submissions.get("three") is None
+
+
+def test_a_unit_is_refused_after_its_end(flue: Flue) -> None:
+    with flue.begin() as unit:
+        pass
+    with pytest.raises(InvalidInputError, match="has ended"):
+        unit.submissions.get("one")
+
+
+def test_a_host_admits_in_the_same_transaction_as_its_own_row(host: sa.Engine) -> None:
+    flue = Flue(engine=host)
+    make = sessionmaker(host)
+    with make() as session, session.begin():
+        session.execute(sa.insert(orders).values(id=1))
+        flue.bind(session).submissions.admit_direct(direct("kept"))
+    with make() as session:
+        session.execute(sa.insert(orders).values(id=2))
+        flue.bind(session).submissions.admit_direct(direct("gone"))
+        session.rollback()
+    with host.connect() as connection:
+        assert list(connection.execute(sa.select(orders.c.id)).scalars()) == [1]
+    assert flue.submissions.get("kept") is not None
+    assert flue.submissions.get("gone") is None
+
+
+def test_a_host_connection_is_neither_committed_nor_closed(host: sa.Engine) -> None:
+    flue = Flue(engine=host)
+    with host.connect() as connection:
+        transaction = connection.begin()
+        flue.bind(connection).submissions.admit_direct(direct("one"))
+        assert transaction.is_active
+        assert not connection.closed
+        transaction.rollback()
+    assert flue.submissions.get("one") is None
+
+
+@pytest.mark.parametrize("kind", ["session", "connection"])
+def test_listeners_of_a_bound_unit_run_right_after_the_commit_and_never_after_a_rollback(host: sa.Engine, kind: str) -> None:
+    flue = Flue(engine=host)
+    seen: list[bool] = []
+    flue.signals.subscribe(QUEUE_TOPIC, lambda: seen.append(flue.submissions.get("one") is not None))
+    with Session(host) if kind == "session" else host.connect() as target:
+        flue.bind(target).submissions.admit_direct(direct("one"))
+        target.rollback()
+        assert seen == []
+        flue.bind(target).submissions.admit_direct(direct("one"))
+        assert seen == []
+        target.commit()
+        assert seen == [True]
+        target.execute(sa.insert(orders).values(id=1))
+        target.commit()
+        assert seen == [True]
+
+
+def test_closing_a_flue_leaves_the_host_engine_alone(host: sa.Engine) -> None:
+    with host.connect() as connection:
+        Flue(engine=host).close()
+        assert connection.execute(sa.select(sa.literal(1))).scalar() == 1
+    assert host.pool.checkedout() == 0
+
+
+@pytest.mark.databases("postgres")
+def test_our_transactions_are_read_committed_whatever_the_engine_says(migrated: Database) -> None:
+    engine = sa.create_engine(migrated.url, isolation_level="SERIALIZABLE")
+    flue = Flue(engine=engine)
+    host = run(flue, "host-1")
+    admit_ready(flue, "child")
+    with flue.begin() as unit:
+        unit.submissions.claim_joinable(host, "assistant")
+        settled = in_background(flue.submissions.complete, host)
+    assert settled.result(20) is True
+    assert status(flue, "child") == "queued"
+    with engine.connect() as connection:
+        assert connection.execute(sa.text("SHOW transaction_isolation")).scalar() == "serializable"
+    engine.dispose()
+
+
+@pytest.mark.databases("postgres")
+def test_a_bound_serializable_session_gets_a_typed_error(migrated: Database, flue: Flue) -> None:
+    engine = sa.create_engine(migrated.url, isolation_level="REPEATABLE READ")
+    admit_ready(flue, "one")
+    with Session(engine) as session:
+        unit = flue.bind(session)
+        assert unit.submissions.get("one") is not None
+        flue.submissions.claim("one", attempt_id="a", owner_id="o", lease_expires_at=FAR_AWAY)
+        with pytest.raises(SerializationConflict) as caught:
+            unit.submissions.claim("one", attempt_id="b", owner_id="o", lease_expires_at=FAR_AWAY)
+    assert caught.value.code == "serialization_conflict"
+    engine.dispose()
+
+
+@pytest.mark.databases("sqlite")
+def test_a_bound_sqlite_session_that_read_before_another_wrote_gets_a_typed_error(migrated: Database, flue: Flue) -> None:
+    engine = sa.create_engine(migrated.url)
+
+    @sa.event.listens_for(engine, "connect")
+    def _manual(connection: object, _record: object) -> None:
+        connection.isolation_level = None  # type: ignore[attr-defined]
+
+    @sa.event.listens_for(engine, "begin")
+    def _deferred(connection: sa.Connection) -> None:
+        connection.exec_driver_sql("BEGIN")
+
+    with Session(engine) as session:
+        unit = flue.bind(session)
+        unit.submissions.get("one")
+        flue.submissions.admit_direct(direct("elsewhere"))
+        with pytest.raises(SerializationConflict):
+            unit.submissions.admit_direct(direct("one"))
+        session.rollback()
+        unit.submissions.admit_direct(direct("one"))
+        session.commit()
+    assert flue.submissions.get("one") is not None
+    engine.dispose()
+
+
+@pytest.mark.databases("sqlite")
+def test_writers_on_a_plain_host_engine_queue_instead_of_failing(host: sa.Engine) -> None:
+    flue = Flue(engine=host)
+    futures = [in_background(flue.submissions.admit_dispatch, dispatch(f"s{n}", instance=f"i{n}")) for n in range(16)]
+    assert {future.result(60).kind for future in futures} == {"submission"}
+
+
+@pytest.mark.databases("postgres")
+def test_a_host_translate_map_does_not_move_our_tables(migrated: Database) -> None:
+    engine = sa.create_engine(migrated.url).execution_options(schema_translate_map={None: "elsewhere"})
+    flue = Flue(engine=engine)
+    assert admit_ready(flue, "one").status == "queued"
+    with Session(engine) as session:
+        assert flue.bind(session).submissions.get("one") is not None
+
+
+async def test_an_async_unit_and_an_async_host_session(aflue: AsyncFlue) -> None:
+    from sqlalchemy.ext.asyncio import AsyncSession
+
+    async with aflue.begin() as unit:
+        await unit.submissions.admit_direct(direct("unit"))
+    with pytest.raises(ZeroDivisionError):
+        async with aflue.begin() as unit:
+            await unit.submissions.admit_direct(direct("gone"))
+            _ = 1 / 0
+    async with AsyncSession(aflue.engine) as session:
+        await aflue.bind(session).submissions.admit_direct(direct("rolled back"))
+        await session.rollback()
+        await aflue.bind(session).submissions.admit_direct(direct("bound"))
+        await session.commit()
+    found = [name for name in ("unit", "gone", "rolled back", "bound") if await aflue.submissions.get(name)]
+    assert found == ["unit", "bound"]
+
+
+def test_one_memory_database_serves_many_threads(memory_flue: Flue) -> None:
+    futures = [in_background(memory_flue.submissions.admit_dispatch, dispatch(f"s{n}", instance=f"i{n}")) for n in range(8)]
+    for future in futures:
+        future.result(60)
+    assert len(memory_flue.submissions.list_unready()) == 8
+
+
+def test_the_engines_that_we_make_for_sqlite_are_durable(tmp_path: object) -> None:
+    engine = create_engine(f"sqlite:///{tmp_path}/new.db")
+    with engine.connect() as connection:
+        pragmas = {name: connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in ("journal_mode", "foreign_keys", "synchronous")}
+    assert pragmas == {"journal_mode": "wal", "foreign_keys": 1, "synchronous": 2}
+    engine.dispose()
