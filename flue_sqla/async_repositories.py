@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from flue_sqla.awaited import AsyncRepository, awaited
 from flue_sqla.repositories.attachments import Attachments
+from flue_sqla.repositories.conversations import Conversations
 from flue_sqla.repositories.submissions import Submissions
 
-__all__ = ["AsyncAttachments", "AsyncSubmissions"]
+__all__ = ["AsyncAttachments", "AsyncConversations", "AsyncSubmissions"]
 
 
 class AsyncSubmissions(AsyncRepository[Submissions]):
@@ -40,6 +43,22 @@ class AsyncSubmissions(AsyncRepository[Submissions]):
     revert_join = awaited(Submissions.revert_join)
     repair_joins = awaited(Submissions.repair_joins)
     renew_leases = awaited(Submissions.renew_leases)
+
+
+class AsyncConversations(AsyncRepository[Conversations]):
+    """:class:`~flue_sqla.repositories.conversations.Conversations`, awaited; ``subscribe`` stays a plain call."""
+
+    create = awaited(Conversations.create)
+    acquire_producer = awaited(Conversations.acquire_producer)
+    append = awaited(Conversations.append)
+    read = awaited(Conversations.read)
+    get_meta = awaited(Conversations.get_meta)
+    put_checkpoint = awaited(Conversations.put_checkpoint)
+    get_checkpoint = awaited(Conversations.get_checkpoint)
+
+    def subscribe(self, path: str, listener: Callable[[], None]) -> Callable[[], None]:
+        """As :meth:`Conversations.subscribe <flue_sqla.repositories.conversations.Conversations.subscribe>`."""
+        return self.sync.subscribe(path, listener)
 
 
 class AsyncAttachments(AsyncRepository[Attachments]):

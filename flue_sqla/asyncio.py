@@ -13,11 +13,13 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 from sqlalchemy.util import greenlet_spawn
 
-from flue_sqla.async_repositories import AsyncAttachments, AsyncSubmissions
+from flue_sqla.async_repositories import AsyncAttachments, AsyncConversations, AsyncSubmissions
 from flue_sqla.clock import Clock
 from flue_sqla.engines import create_async_engine
 from flue_sqla.errors import ConfigurationError
 from flue_sqla.flue import Flue, Repositories
+from flue_sqla.listening import AsyncListening
+from flue_sqla.listening.conversations import AsyncLiveConversations
 from flue_sqla.settings import FlueSettings
 
 if TYPE_CHECKING:
@@ -36,6 +38,11 @@ class AsyncRepositories:
     def submissions(self) -> AsyncSubmissions:
         """Accepted prompts and dispatches, from admission to outcome."""
         return AsyncSubmissions(self.sync.submissions)
+
+    @cached_property
+    def conversations(self) -> AsyncConversations:
+        """Conversation streams with fenced producers."""
+        return AsyncConversations(self.sync.conversations)
 
     @cached_property
     def attachments(self) -> AsyncAttachments:
@@ -84,6 +91,22 @@ class AsyncFlue(AsyncRepositories):
         """Where this Flue's time comes from."""
         return self.sync.clock
 
+    @cached_property
+    def listener(self) -> AsyncListening:
+        """Where tasks wait for what others do: ``async with flue.listener.waiter(topic) as waiter: await waiter.wait()``."""
+        return AsyncListening(
+            self.engine.sync_engine,
+            self.sync.dialect,
+            self.sync.signals,
+            poll_interval_ms=self.settings.poll_interval_ms,
+            listen_url=self.settings.listen_url,
+        )
+
+    @cached_property
+    def conversations(self) -> AsyncLiveConversations:
+        """Conversation streams with fenced producers."""
+        return AsyncLiveConversations(self.sync.conversations, self.listener)
+
     async def boot(self) -> Verdict:
         """As :meth:`Flue.boot`."""
         return await greenlet_spawn(self.sync.boot)
@@ -111,6 +134,7 @@ class AsyncFlue(AsyncRepositories):
 
     async def close(self) -> None:
         """As :meth:`Flue.close`."""
+        await self.listener.close()
         if self._owns_engine:
             await self.engine.dispose()
 

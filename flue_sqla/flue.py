@@ -15,9 +15,11 @@ from sqlalchemy.orm import Session, scoped_session
 
 from flue_sqla.clock import Clock, SystemClock
 from flue_sqla.commit_hooks import on_commit
-from flue_sqla.dialects import implementation
+from flue_sqla.dialects import DialectImpl, implementation
 from flue_sqla.engines import create_engine
 from flue_sqla.errors import ConfigurationError
+from flue_sqla.listening import Listening
+from flue_sqla.listening.conversations import LiveConversations
 from flue_sqla.repositories.attachments import Attachments
 from flue_sqla.repositories.conversations import Conversations
 from flue_sqla.repositories.events import Events
@@ -127,6 +129,27 @@ class Flue(Repositories):
         """Where this Flue's time comes from."""
         return self._scope.clock
 
+    @property
+    def dialect(self) -> DialectImpl:
+        """What this database can do."""
+        return self._scope.dialect
+
+    @cached_property
+    def listener(self) -> Listening:
+        """Where threads wait for what others do: ``with flue.listener.waiter(topic) as waiter: waiter.wait()``."""
+        return Listening(
+            self.engine,
+            self.dialect,
+            self.signals,
+            poll_interval_ms=self.settings.poll_interval_ms,
+            listen_url=self.settings.listen_url,
+        )
+
+    @cached_property
+    def conversations(self) -> LiveConversations:
+        """Conversation streams with fenced producers."""
+        return LiveConversations(self._scope, self.listener)
+
     def boot(self) -> Verdict:
         """Judge the database and act by ``settings.migrate``; every call judges afresh.
 
@@ -191,7 +214,8 @@ class Flue(Repositories):
         return self._unit(self._transaction_scope(session, lambda callback: on_commit(session, callback)))
 
     def close(self) -> None:
-        """Dispose what this Flue created itself. It may be used again: connections are opened anew."""
+        """End all waiting, and dispose what this Flue created itself. It may be used again: connections are opened anew."""
+        self.listener.close()
         if self._owns_engine:
             self.engine.dispose()
 

@@ -11,6 +11,8 @@ import logging
 import threading
 from collections.abc import Callable
 
+from flue_sqla.forking import reset_in_child
+
 __all__ = [
     "QUEUE_TOPIC",
     "Listener",
@@ -62,6 +64,15 @@ def channel_name(schema: str | None) -> str:
     return "flue_" + topic_payload(f"schema:{schema or ''}")
 
 
+class _Ticket:
+    """The identity of one subscription, so that one listener may subscribe twice."""
+
+    __slots__ = ("remote",)
+
+    def __init__(self, remote: bool) -> None:
+        self.remote = remote
+
+
 class Signals:
     """The waiters of one Flue. Safe for many threads; a listener is called on the thread that woke it and must not block."""
 
@@ -69,12 +80,21 @@ class Signals:
         self.channel = channel_name(schema)
         self.notify = notify
         self._lock = threading.Lock()
-        self._listeners: dict[str, dict[object, Listener]] = {}
+        self._listeners: dict[str, dict[_Ticket, Listener]] = {}
+        reset_in_child(self)
 
-    def subscribe(self, topic: str, listener: Listener) -> Callable[[], None]:
-        """Call ``listener`` at each wake-up of ``topic``; the returned function removes just that listener."""
+    def forget_parent(self) -> None:
+        """In a forked child: another thread of the parent may have held the lock."""
+        self._lock = threading.Lock()
+
+    def subscribe(self, topic: str, listener: Listener, *, remote: bool = False) -> Callable[[], None]:
+        """Call ``listener`` at each wake-up of ``topic``; the returned function removes just that listener.
+
+        With ``remote`` also at those that come from other processes. Our own come back that way too, so such a listener may be called
+        twice for one event; without it, exactly once for each event of this process.
+        """
         payload = topic_payload(topic)
-        ticket = object()  # an identity of its own, so that one listener may subscribe twice
+        ticket = _Ticket(remote)
         with self._lock:
             self._listeners.setdefault(payload, {})[ticket] = listener
 
@@ -89,19 +109,21 @@ class Signals:
 
     def publish(self, topic: str) -> None:
         """Wake this process's listeners of ``topic``. Call it after the commit, never before."""
-        self.wake(topic_payload(topic))
+        with self._lock:
+            listeners = list(self._listeners.get(topic_payload(topic), {}).values())
+        self._call(listeners)
 
     def wake(self, payload: str) -> None:
-        """As :meth:`publish`, for a payload that came from another process."""
+        """Wake the ``remote`` listeners of a topic by its payload: a notification came."""
         with self._lock:
-            listeners = list(self._listeners.get(payload, {}).values())
+            listeners = [listener for ticket, listener in self._listeners.get(payload, {}).items() if ticket.remote]
         self._call(listeners)
 
     def wake_all(self) -> None:
-        """Wake everybody: something may have been missed."""
+        """Wake every ``remote`` listener: a notification may have been missed."""
         with self._lock:
-            listeners = [listener for entries in self._listeners.values() for listener in entries.values()]
-        self._call(listeners)
+            entries = [entry for listeners in self._listeners.values() for entry in listeners.items()]
+        self._call([listener for ticket, listener in entries if ticket.remote])
 
     def _call(self, listeners: list[Listener]) -> None:
         for listener in listeners:
