@@ -137,7 +137,7 @@ class PortalStore:
 
     def open(self, key: str, size: int) -> BinaryIO:
         portal, store = self._running()
-        raw = RangeReader(size, lambda start, end: portal.submit(store.read_range(key, start, end)), self._pace)
+        raw = RangeReader(size, lambda start, end: portal.submit(store.fetch(key, start, end)), self._pace)
         return io.BufferedReader(raw, buffer_size=128 * 1024)
 
     def read_range(self, key: str, start: int, end: int) -> bytes:

@@ -1,7 +1,7 @@
 """Storage keys: ``<tenant>/<id>``, plain enough for every store whatever the tenant is called.
 
-Letters, digits, ``-`` and inner dots stand for themselves; any other byte of the UTF-8 form becomes ``_`` and two hex digits. No component
-is ``.`` or ``..``, starts with a dot, or exceeds 255 bytes; a key stays within the 512 characters of its column.
+Letters, digits and ``-`` of a tenant stand for themselves; any other byte of the UTF-8 form becomes ``_`` and two hex digits. So no
+component is ``.`` or ``..``, none exceeds 255 bytes, and a key stays within the 512 characters of its column.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from flue_sqla.errors import InvalidInputError
 __all__ = ["check_key", "quote_component", "storage_key"]
 
 _PLAIN = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-")
-_COMPONENT = re.compile(r"[A-Za-z0-9_-](?:[A-Za-z0-9._-]{0,253}[A-Za-z0-9_-])?\Z")
+_COMPONENT = re.compile(r"[A-Za-z0-9_-]{1,255}\Z")
 _LONGEST = 128
 
 
 def storage_key(tenant: str, artifact_id: str) -> str:
     """The final, never reused key of an artifact, relative to the root of its store."""
-    return f"{quote_component(tenant)}/{quote_component(artifact_id)}"
+    return check_key(f"{quote_component(tenant)}/{artifact_id}")
 
 
 def quote_component(text: str) -> str:
@@ -35,9 +35,7 @@ def quote_component(text: str) -> str:
         raise InvalidInputError("A lone surrogate has no UTF-8 form and cannot be part of a storage key.") from None
     if not data:
         raise InvalidInputError("An empty text cannot be part of a storage key.")
-    quoted = "".join(
-        chr(byte) if byte in _PLAIN or (byte == 0x2E and 0 < index < len(data) - 1) else f"_{byte:02x}" for index, byte in enumerate(data)
-    )
+    quoted = "".join(chr(byte) if byte in _PLAIN else f"_{byte:02x}" for byte in data)
     if len(quoted) <= _LONGEST:
         return quoted
     # "_z" is no escape, so a shortened name never equals one in full.

@@ -42,7 +42,7 @@ class ObstoreStore:
         self._options = options
         # The client cuts the stream itself; our parts only hand it over.
         self.plan = PartPlan(options.part_size, 2**40)
-        self.pace = Pace(options.part_size, options.concurrency)
+        self.pace = Pace.within(options.part_size, options.concurrency)
         self._root = f"{options.prefix}/" if options.prefix else ""
         self._client: Any = None
 
@@ -50,19 +50,21 @@ class ObstoreStore:
         return ObstoreUpload(self, key, self._options.plan.uniform(size or 0), content_type)
 
     async def open(self, key: str, size: int) -> AsyncReader:
-        return AsyncRangeReader(size, lambda start, end: self.read_range(key, start, end), self.pace)
+        return AsyncRangeReader(size, lambda start, end: self.fetch(key, start, end), self.pace)
 
     async def read_range(self, key: str, start: int, end: int) -> bytes:
+        return bytes(await self.fetch(key, start, end))
+
+    async def fetch(self, key: str, start: int, end: int) -> Buffer:
         if start >= end:
             return b""
         with obstore_failures("read", key):
             try:
-                data = await self.client.get_range_async(self.path(key), start=start, end=end)
+                return memoryview(await self.client.get_range_async(self.path(key), start=start, end=end))
             except Exception as error:
                 if is_range_error(error):
                     return b""
                 raise
-            return data.to_bytes()  # type: ignore[no-any-return]
 
     async def stat(self, key: str) -> ObjectInfo | None:
         with obstore_failures("look at", key):

@@ -20,8 +20,13 @@ _FIRST = 256 * 1024
 class Pace:
     """How far to read ahead: blocks of at most ``block`` bytes, ``ahead`` of them in flight."""
 
-    block: int = 8 * MIB
+    block: int = 4 * MIB
     ahead: int = 4
+
+    @classmethod
+    def within(cls, part_size: int, concurrency: int) -> Pace:
+        """The pace for a store's options. Blocks need not be as large as parts: they are not counted."""
+        return cls(min(part_size, 4 * MIB), concurrency)
 
 
 @dataclass(slots=True)

@@ -11,7 +11,7 @@ from typing import Any, BinaryIO, Self
 
 from flue_sqla.artifacts.parts import MIB
 from flue_sqla.artifacts.readahead import Block, Pace, ReadAhead
-from flue_sqla.artifacts.store import AsyncReader
+from flue_sqla.artifacts.store import AsyncReader, Buffer
 from flue_sqla.errors import ArtifactIntegrityError, InvalidInputError
 
 __all__ = ["AsyncArtifactFile", "AsyncRangeReader", "AwaitedReader", "DigestCheck", "RangeReader", "VerifyingReader", "seek_target"]
@@ -28,10 +28,10 @@ def seek_target(offset: int, whence: int, position: int, size: int) -> int:
 class RangeReader(io.RawIOBase):
     """A blocking raw file over ranges that arrive as futures of another thread."""
 
-    def __init__(self, size: int, fetch: Callable[[int, int], Future[bytes]], pace: Pace) -> None:
+    def __init__(self, size: int, fetch: Callable[[int, int], Future[Buffer]], pace: Pace) -> None:
         self._size = size
         self._position = 0
-        self._window: ReadAhead[Future[bytes]] = ReadAhead(size, fetch, Future.cancel, pace)
+        self._window: ReadAhead[Future[Buffer]] = ReadAhead(size, fetch, Future.cancel, pace)
 
     def readable(self) -> bool:
         return True
@@ -70,10 +70,10 @@ class RangeReader(io.RawIOBase):
 class AsyncRangeReader:
     """The async twin of :class:`RangeReader`; fetches are tasks of the running loop."""
 
-    def __init__(self, size: int, fetch: Callable[[int, int], Awaitable[bytes]], pace: Pace) -> None:
+    def __init__(self, size: int, fetch: Callable[[int, int], Awaitable[Buffer]], pace: Pace) -> None:
         self._size = size
         self._position = 0
-        self._window: ReadAhead[asyncio.Future[bytes]] = ReadAhead(
+        self._window: ReadAhead[asyncio.Future[Buffer]] = ReadAhead(
             size, lambda start, end: asyncio.ensure_future(fetch(start, end)), _drop, pace
         )
 
@@ -86,7 +86,7 @@ class AsyncRangeReader:
 
     async def read(self, size: int = -1) -> bytes:
         wanted = self._size - self._position if size < 0 else size
-        pieces: list[bytes | memoryview] = []
+        pieces: list[Buffer] = []
         while wanted > 0 and (block := self._window.locate(self._position, wanted)) is not None:
             try:
                 # Shielded: a cancelled read leaves the block to the next one.
@@ -253,7 +253,7 @@ class AsyncArtifactFile:
             yield chunk
 
 
-def _slice(data: bytes, block: Block[Any], position: int, wanted: int) -> bytes | memoryview:
+def _slice(data: Buffer, block: Block[Any], position: int, wanted: int) -> Buffer:
     if len(data) != block.end - block.start:
         # The size comes from the row; a store that gives less has lost or replaced bytes.
         raise ArtifactIntegrityError(
@@ -267,6 +267,6 @@ def _slice(data: bytes, block: Block[Any], position: int, wanted: int) -> bytes 
     return memoryview(data)[offset : offset + wanted]
 
 
-def _drop(task: asyncio.Future[bytes]) -> None:
+def _drop(task: asyncio.Future[Buffer]) -> None:
     if not task.cancel() and not task.cancelled():
         task.exception()  # marks it as retrieved

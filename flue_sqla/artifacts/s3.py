@@ -17,7 +17,7 @@ from flue_sqla.artifacts.readahead import Pace
 from flue_sqla.artifacts.readers import AsyncRangeReader
 from flue_sqla.artifacts.s3_failures import s3_code, s3_failures
 from flue_sqla.artifacts.s3_upload import S3Upload
-from flue_sqla.artifacts.store import AsyncReader, ObjectInfo
+from flue_sqla.artifacts.store import AsyncReader, Buffer, ObjectInfo
 from flue_sqla.errors import ConfigurationError
 
 __all__ = ["S3Store"]
@@ -37,7 +37,7 @@ class S3Store:
         self._bucket = options.bucket
         self._root = f"{options.prefix}/" if options.prefix else ""
         self.plan = options.plan
-        self.pace = Pace(options.part_size, options.concurrency)
+        self.pace = Pace.within(options.part_size, options.concurrency)
         self._fs: Any = None
 
     def begin(self, key: str, *, size: int | None = None, content_type: str | None = None) -> S3Upload:
@@ -45,7 +45,7 @@ class S3Store:
         return S3Upload(self._request, self._place(key), key, headers, self._options.concurrency * self._options.part_size)
 
     async def open(self, key: str, size: int) -> AsyncReader:
-        return AsyncRangeReader(size, lambda start, end: self.read_range(key, start, end), self.pace)
+        return AsyncRangeReader(size, lambda start, end: self.fetch(key, start, end), self.pace)
 
     async def read_range(self, key: str, start: int, end: int) -> bytes:
         if start >= end:
@@ -64,6 +64,9 @@ class S3Store:
                     if s3_code(error) is not None or attempt == _READ_ATTEMPTS:
                         raise
         raise AssertionError("unreachable")
+
+    async def fetch(self, key: str, start: int, end: int) -> Buffer:
+        return await self.read_range(key, start, end)
 
     async def stat(self, key: str) -> ObjectInfo | None:
         with s3_failures("look at", key):

@@ -148,3 +148,7 @@ class RangedStore(AsyncObjectStore, Protocol):
     """An async store whose files are read by ranges, at this pace."""
 
     pace: Pace
+
+    async def fetch(self, key: str, start: int, end: int) -> Buffer:
+        """As ``read_range``, in whatever form the engine's buffer has, so that a reader copies it only once."""
+        ...
