@@ -11,6 +11,9 @@ __all__ = ["DatabaseRows", "RunOnConnection"]
 
 T = TypeVar("T")
 
+#: The stamp and the migration's version say what the tables are; they belong to no test.
+BOOKKEEPING = frozenset({"flue_meta", "flue_alembic_version"})
+
 
 class RunOnConnection(Protocol):
     """Runs a function on a connection inside one committed transaction."""
@@ -45,7 +48,7 @@ class DatabaseRows:
         return self._run(lambda connection: connection.execute(statement).rowcount)
 
     def erase_everything(self) -> None:
-        """Deletes every row of every ``flue_*`` table except the stamp; the suite calls it between two tests."""
+        """Deletes every row of every ``flue_*`` table except the bookkeeping; the suite calls it between two tests."""
         self._run(self._erase)
 
     def _erase(self, connection: sa.Connection) -> None:
@@ -53,7 +56,7 @@ class DatabaseRows:
             connection.execute(sa.delete(sa.table(name, schema=self._schema)))
 
     def occupied(self) -> list[str]:
-        """The names of ``flue_*`` tables, other than ``flue_meta``, that hold at least one row."""
+        """The names of ``flue_*`` tables, bookkeeping excepted, that hold at least one row."""
 
         def look(connection: sa.Connection) -> list[str]:
             return [
@@ -67,7 +70,7 @@ class DatabaseRows:
     def _names(self, connection: sa.Connection) -> list[str]:
         names = (name for name in sa.inspect(connection).get_table_names(self._schema) if name.startswith("flue_"))
         # Chunk tables first: one of them refers to its parent by a foreign key.
-        return sorted((name for name in names if name != "flue_meta"), key=lambda name: (not name.endswith("_chunks"), name))
+        return sorted((name for name in names if name not in BOOKKEEPING), key=lambda name: (not name.endswith("_chunks"), name))
 
     def _table(self, name: str, columns: Mapping[str, Any]) -> sa.TableClause:
         return sa.table(name, *(sa.column(column) for column in columns), schema=self._schema)

@@ -145,7 +145,17 @@ _OURS = with_chunks(_s).where(_s.c.status == RUNNING, _s.c.attempt_id.in_(sa.bin
 _END_MALFORMED = (
     sa.update(_s)
     .where(_s.c.sequence == sa.bindparam("row_sequence"), _s.c.status == RUNNING, _s.c.attempt_id == sa.bindparam("attempt"))
-    .values(status=SETTLED, settled_at=sa.bindparam("now"), error=sa.bindparam("message"))
+    .values(
+        status=SETTLED,
+        settled_at=sa.bindparam("now"),
+        error=sa.bindparam("message"),
+        # As if it had been terminated in the queue (spec/submissions.md §8, mode queued): nobody ever ran it.
+        attempt_id=sa.null(),
+        started_at=sa.null(),
+        owner_id=sa.null(),
+        lease_expires_at=0,
+        attempt_count=_s.c.attempt_count - 1,
+    )
 )
 
 

@@ -90,7 +90,7 @@ class StampContract:
         boot(stores)
         assert stamps(stores) == {"format_version": "1", "schema_version": second}
 
-    @pytest.mark.parametrize(("stored", "words"), [("7", "newer"), ("12", "newer"), ("0", "unrecognized"), ("one", "unrecognized")])
+    @pytest.mark.parametrize(("stored", "words"), [("7", "newer"), ("12", "newer"), ("0", "recognized"), ("one", "recognized")])
     def test_x15_the_message_tells_newer_from_unrecognized(self, stores: Stores, stored: str, words: str) -> None:
         restamp(stores, format_version=stored)
         with pytest.raises(PersistedFormatVersionError) as caught:

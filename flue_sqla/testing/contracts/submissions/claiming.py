@@ -128,14 +128,16 @@ class ClaimNextContract:
         assert stores.submissions.claim_next(owner_id=OWNER, agents=["assistant"], limit=10) == []
         assert submission(stores, "theirs").status == "queued"
 
-    def test_n02_it_takes_at_most_limit_oldest_first_each_under_its_own_attempt(self, stores: Stores) -> None:
-        for number in range(4):
-            ready(stores, dispatch(f"dispatch-{number}", id=f"agent-{number}"))
+    def test_n02_it_takes_at_most_limit_each_under_its_own_attempt_and_misses_none(self, stores: Stores) -> None:
+        names = [f"dispatch-{number}" for number in range(4)]
+        for number, name in enumerate(names):
+            ready(stores, dispatch(name, id=f"agent-{number}"))
         first = stores.submissions.claim_next(owner_id=OWNER, agents=["assistant"], limit=3)
-        assert [taken.submission_id for taken in first] == ["dispatch-0", "dispatch-1", "dispatch-2"]
-        assert len({taken.attempt_id for taken in first}) == 3
+        assert len(first) == len({taken.attempt_id for taken in first}) == 3
+        # Which heads come first is free; what is returned is in admission order.
+        assert [taken.sequence for taken in first] == sorted(taken.sequence for taken in first)
         (rest,) = stores.submissions.claim_next(owner_id=OWNER, agents=["assistant"], limit=3)
-        assert rest.submission_id == "dispatch-3"
+        assert sorted(taken.submission_id for taken in [*first, rest]) == names
 
     def test_n03_without_agents_it_claims_nothing(self, stores: Stores) -> None:
         ready(stores, dispatch())
