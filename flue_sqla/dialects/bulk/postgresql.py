@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
 
 from flue_sqla.dialects.bulk.base import BulkDialect, placed
 from flue_sqla.errors import ConfigurationError
@@ -29,7 +30,10 @@ class PostgreSQLBulk(BulkDialect):
         compiled = statement.compile(
             connection, schema_translate_map=placed(schema)["schema_translate_map"] or None, render_schema_translate=bool(schema)
         )
-        with _cursor(connection) as cursor, cursor.copy(f"COPY ({compiled}) TO STDOUT (FORMAT BINARY)", compiled.params) as copy:
+        # Without parameters the driver sends the text as it is, doubled percent signs included.
+        query = str(compiled) if compiled.params else str(compiled).replace("%%", "%")
+        command = f"COPY ({query}) TO STDOUT (FORMAT BINARY)"
+        with _wrapped(connection, command), _cursor(connection) as cursor, cursor.copy(command, compiled.params) as copy:
             copy.set_types(types)
             yield from copy.rows()
 
@@ -40,7 +44,8 @@ class PostgreSQLBulk(BulkDialect):
             return
         preparer = connection.dialect.identifier_preparer
         names = ", ".join(preparer.quote(column) for column in columns)
-        with _cursor(connection) as cursor, cursor.copy(f"COPY {_qualified(connection, schema, table)} ({names}) FROM STDIN") as copy:
+        command = f"COPY {_qualified(connection, schema, table)} ({names}) FROM STDIN".replace("%%", "%")
+        with _wrapped(connection, command), _cursor(connection) as cursor, cursor.copy(command) as copy:
             write_row = copy.write_row
             for row in rows:
                 write_row(row)
@@ -74,6 +79,20 @@ def _qualified(connection: sa.Connection, schema: str | None, table: sa.Table) -
     preparer = connection.dialect.identifier_preparer
     name = preparer.quote(table.name)
     return f"{preparer.quote_schema(schema)}.{name}" if schema else name
+
+
+@contextmanager
+def _wrapped(connection: sa.Connection, command: str) -> Iterator[None]:
+    """Errors of the driver as SQLAlchemy raises them."""
+    dialect = connection.dialect
+    driver_error: type[Exception] = dialect.loaded_dbapi.Error
+    try:
+        yield
+    except driver_error as error:
+        lost = dialect.is_disconnect(error, connection.connection.driver_connection, None)  # type: ignore[arg-type]
+        raise DBAPIError.instance(
+            command, None, error, driver_error, hide_parameters=True, connection_invalidated=lost, dialect=dialect
+        ) from error
 
 
 def _cursor(connection: sa.Connection) -> Any:
