@@ -7,6 +7,7 @@ from flue_sqla.flue import Flue, Unit
 from flue_sqla.records import (
     UNSET,
     Admission,
+    Artifact,
     Attachment,
     AttachmentRef,
     Attempt,
@@ -29,6 +30,7 @@ from flue_sqla.settings import FlueSettings
 __all__ = [
     "UNSET",
     "Admission",
+    "Artifact",
     "Attachment",
     "AttachmentRef",
     "Attempt",

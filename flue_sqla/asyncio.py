@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 from sqlalchemy.util import greenlet_spawn
 
+from flue_sqla.artifacts import AsyncArtifacts
 from flue_sqla.async_repositories import AsyncAttachments, AsyncConversations, AsyncSubmissions
 from flue_sqla.clock import Clock
 from flue_sqla.engines import create_async_engine
@@ -48,6 +49,11 @@ class AsyncRepositories:
     def attachments(self) -> AsyncAttachments:
         """Immutable attachments of conversations."""
         return AsyncAttachments(self.sync.attachments)
+
+    @cached_property
+    def artifacts(self) -> AsyncArtifacts:
+        """Files of any size in the artifact store."""
+        return AsyncArtifacts(self.sync._scope, self.sync._stores, self.sync._own)
 
 
 class AsyncUnit(AsyncRepositories):
@@ -135,6 +141,7 @@ class AsyncFlue(AsyncRepositories):
     async def close(self) -> None:
         """As :meth:`Flue.close`."""
         await self.listener.close()
+        await self.sync._stores.aclose()
         if self._owns_engine:
             await self.engine.dispose()
 

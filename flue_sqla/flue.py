@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, scoped_session
 
+from flue_sqla.artifacts import Artifacts, StoreOptions, Stores
 from flue_sqla.clock import Clock, SystemClock
 from flue_sqla.commit_hooks import on_commit
 from flue_sqla.dialects import DialectImpl, implementation
@@ -40,9 +41,12 @@ __all__ = ["Flue", "Repositories", "Unit"]
 class Repositories:
     """The repositories over one scope: a transaction per call, or all in one."""
 
-    def __init__(self, scope: Scope, settings: FlueSettings) -> None:
+    def __init__(self, scope: Scope, settings: FlueSettings, stores: Stores, own: Scope) -> None:
         self._scope = scope
         self._settings = settings
+        self._stores = stores
+        # What follows a commit (removing an artifact's bytes) runs in transactions of our own.
+        self._own = own
 
     @cached_property
     def submissions(self) -> Submissions:
@@ -73,6 +77,11 @@ class Repositories:
     def events(self) -> Events:
         """Event streams of workflow runs."""
         return Events(self._scope)
+
+    @cached_property
+    def artifacts(self) -> Artifacts:
+        """Files of any size in the artifact store."""
+        return Artifacts(self._scope, self._stores, self._own)
 
 
 class Unit(Repositories):
@@ -114,7 +123,7 @@ class Flue(Repositories):
         self._owns_engine = engine is None
         self.signals = Signals(self.schema, notify=settings.notify)
         scope = EngineScope(self.engine, implementation(self.engine.dialect), clock or SystemClock(), self.signals, self.schema)
-        super().__init__(scope, settings)
+        super().__init__(scope, settings, Stores(lambda: StoreOptions.from_settings(settings)), scope)
         self._engine_scope = scope
         if self._owns_engine:
             _forget_connections_after_fork(self.engine)
@@ -216,6 +225,7 @@ class Flue(Repositories):
     def close(self) -> None:
         """End all waiting, and dispose what this Flue created itself. It may be used again: connections are opened anew."""
         self.listener.close()
+        self._stores.close()
         if self._owns_engine:
             self.engine.dispose()
 
@@ -232,7 +242,7 @@ class Flue(Repositories):
         return TransactionScope(target, self._scope.dialect, self.clock, self.signals, self.schema, on_commit=register)
 
     def _unit(self, scope: TransactionScope) -> Unit:
-        return Unit(scope, self.settings)
+        return Unit(scope, self.settings, self._stores, self._own)
 
 
 def _forget_connections_after_fork(engine: sa.Engine) -> None:

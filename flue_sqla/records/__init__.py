@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from flue_sqla.records.artifact import Artifact, ArtifactPage, SweepReport, VerifyReport
 from flue_sqla.records.attachment import Attachment, AttachmentRef
 from flue_sqla.records.conversation import FoldCheckpoint, ProducerClaim, StreamBatch, StreamIdentity, StreamMeta, StreamPage
 from flue_sqla.records.event import EventPage, EventStreamMeta, StoredEvent
@@ -24,6 +25,8 @@ from flue_sqla.records.unset import UNSET, Unset, UnsetType
 __all__ = [
     "UNSET",
     "Admission",
+    "Artifact",
+    "ArtifactPage",
     "Attachment",
     "AttachmentRef",
     "Attempt",
@@ -48,9 +51,11 @@ __all__ = [
     "StreamPage",
     "StreamSegment",
     "Submission",
+    "SweepReport",
     "TraceCarrier",
     "TurnJournal",
     "Unset",
     "UnsetType",
+    "VerifyReport",
     "WorkflowRunPointer",
 ]
