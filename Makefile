@@ -54,7 +54,7 @@ lint: $(VENV)/dev.installed
 
 types: $(VENV)/dev.installed
 	$(BIN)/mypy
-	$(BIN)/pyright
+	$(BIN)/pyright --pythonpath $(BIN)/python
 
 format: $(VENV)/dev.installed
 	$(BIN)/ruff format .

@@ -86,7 +86,7 @@ def types(session: nox.Session) -> None:
     """mypy --strict on the package; pyright on the package and on what tests assert about the public API."""
     session.install("--editable", ".[dev]")
     session.run("mypy")
-    session.run("pyright")
+    session.run("pyright", "--pythonpath", f"{session.bin}/python")
 
 
 @nox.session
@@ -108,7 +108,15 @@ def faults(session: nox.Session) -> None:
     """The tests that kill processes and servers, each many times: FLUE_TEST_FAULT_REPEATS, default 20."""
     session.install("--editable", ".[test]")
     repeats = os.environ.get("FLUE_TEST_FAULT_REPEATS", "20")
-    session.run("python", "-m", "pytest", "-m", "faults", *(session.posargs or ["-n", "auto", "--dist", "loadgroup"]), env={"FLUE_TEST_FAULT_REPEATS": repeats})
+    session.run(
+        "python",
+        "-m",
+        "pytest",
+        "-m",
+        "faults",
+        *(session.posargs or ["-n", "auto", "--dist", "loadgroup"]),
+        env={"FLUE_TEST_FAULT_REPEATS": repeats},
+    )
 
 
 @nox.session
