@@ -125,6 +125,10 @@ class Flue(Repositories):
         scope = EngineScope(self.engine, implementation(self.engine.dialect), clock or SystemClock(), self.signals, self.schema)
         super().__init__(scope, settings, Stores(lambda: StoreOptions.from_settings(settings)), scope)
         self._engine_scope = scope
+        #: Where threads wait for what others do: ``with flue.listener.waiter(topic) as waiter: waiter.wait()``.
+        self.listener = Listening(
+            self.engine, scope.dialect, self.signals, poll_interval_ms=settings.poll_interval_ms, listen_url=settings.listen_url
+        )
         if self._owns_engine:
             _forget_connections_after_fork(self.engine)
 
@@ -142,17 +146,6 @@ class Flue(Repositories):
     def dialect(self) -> DialectImpl:
         """What this database can do."""
         return self._scope.dialect
-
-    @cached_property
-    def listener(self) -> Listening:
-        """Where threads wait for what others do: ``with flue.listener.waiter(topic) as waiter: waiter.wait()``."""
-        return Listening(
-            self.engine,
-            self.dialect,
-            self.signals,
-            poll_interval_ms=self.settings.poll_interval_ms,
-            listen_url=self.settings.listen_url,
-        )
 
     @cached_property
     def conversations(self) -> LiveConversations:
@@ -192,8 +185,8 @@ class Flue(Repositories):
             OutcomeUnknown: the connection broke at the commit.
         """
         scope = self._engine_scope
-        with scope.connect(**scope.write_options()) as connection:
-            callbacks: list[Callable[[], None]] = []
+        callbacks: list[Callable[[], None]] = []
+        with scope.open(**scope.write_options()) as connection:
             transaction = connection.begin()
             unit_scope = self._transaction_scope(connection, callbacks.append)
             try:

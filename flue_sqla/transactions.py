@@ -68,6 +68,13 @@ class EngineScope:
     @contextmanager
     def connect(self, **options: Any) -> Iterator[sa.Connection]:
         """A connection that is not known to be dead, with execution options that end with it."""
+        connection = self._checked_out(options)
+        try:
+            yield connection
+        finally:
+            connection.close()
+
+    def _checked_out(self, options: dict[str, Any]) -> sa.Connection:
         try:
             connection = self.engine.connect()
         except DBAPIError as error:
@@ -75,14 +82,25 @@ class EngineScope:
         try:
             if self.dialect.peer_closed(connection):
                 connection.invalidate()
-            if options:
-                try:
-                    connection = connection.execution_options(**options)
-                except DBAPIError as error:
-                    raise _Unsent(error) from error
-            yield connection
-        finally:
+            return connection.execution_options(**options) if options else connection
+        except DBAPIError as error:
             connection.close()
+            raise _Unsent(error) from error
+
+    def open(self, **options: Any) -> sa.Connection:
+        """A connection for the caller to close. As :meth:`connect`, and tried a bounded number of times.
+
+        Raises:
+            DatabaseUnavailableError: no connection could be had.
+        """
+        for attempt in range(_ATTEMPTS):
+            try:
+                return self._checked_out(options)
+            except _Unsent as unsent:
+                failure = unsent.cause
+            if attempt + 1 < _ATTEMPTS:
+                _pause(attempt)
+        raise _given_up(failure, Fault.LOST, doubtful=False) from failure
 
     def write_options(self) -> dict[str, Any]:
         """The execution options of a write transaction."""
