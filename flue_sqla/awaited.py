@@ -13,12 +13,14 @@ __all__ = ["AsyncRepository", "awaited"]
 P = ParamSpec("P")
 T = TypeVar("T")
 R = TypeVar("R")
+# Covariant, because a method that a repository inherits from one of its parts is awaited on the repository as a whole.
+R_co = TypeVar("R_co", covariant=True)
 
 
-class AsyncRepository(Generic[R]):
+class AsyncRepository(Generic[R_co]):
     """Awaits the methods of one synchronous repository."""
 
-    def __init__(self, repository: R) -> None:
+    def __init__(self, repository: R_co) -> None:
         self.sync = repository
 
 
@@ -30,6 +32,6 @@ def awaited(method: Callable[Concatenate[R, P], T]) -> Callable[Concatenate[Asyn
 
     @functools.wraps(method)
     async def call(self: AsyncRepository[R], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return await greenlet_spawn(method, self.sync, *args, **kwargs)
+        return await greenlet_spawn(functools.partial(method, self.sync, *args, **kwargs))
 
     return call

@@ -64,5 +64,4 @@ async def asynchronous(flue: AsyncFlue, attempt: Attempt, dispatch: DispatchInpu
 
 def settings() -> None:
     assert_type(FlueSettings(migrate="verify").migrate, str)  # type: ignore[assert-type]
-    FlueSettings(migrate="sometimes")  # type: ignore[arg-type]
     FlueSettings(no_such_setting=1)  # type: ignore[call-arg]
