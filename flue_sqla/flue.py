@@ -27,6 +27,7 @@ from flue_sqla.repositories.events import Events
 from flue_sqla.repositories.journals import Journals
 from flue_sqla.repositories.runs import Runs
 from flue_sqla.repositories.scope import Scope
+from flue_sqla.repositories.sessions import Sessions
 from flue_sqla.repositories.submissions import Submissions
 from flue_sqla.settings import FlueSettings
 from flue_sqla.signals import Signals
@@ -62,6 +63,11 @@ class Repositories:
     def attachments(self) -> Attachments:
         """Immutable attachments of conversations."""
         return Attachments(self._scope)
+
+    @cached_property
+    def sessions(self) -> Sessions:
+        """Session documents of messages and compactions."""
+        return Sessions(self._scope)
 
     @cached_property
     def journals(self) -> Journals:

@@ -56,6 +56,8 @@ class DialectImpl:
     """The ``sqlite`` profile: attachments and long texts are cut into chunk rows (spec/schema.md §3.7 to §3.9)."""
     row_value_ranges: ClassVar[bool] = True
     """``(a, b) < (x, y)`` is read as one range of an index on (a, b)."""
+    recursive_walks: ClassVar[bool] = True
+    """A recursive query may take as many steps as it needs."""
     notifications: ClassVar[bool] = False
     """A committed statement can wake other processes."""
     write_isolation: ClassVar[str | None] = None

@@ -34,6 +34,8 @@ class MySQLImpl(DialectImpl):
     # A fresh snapshot per statement: our gates are locking reads, and gap locks would only make neighbours wait.
     snapshot_isolation: ClassVar[str | None] = "REPEATABLE READ"
     row_value_ranges: ClassVar[bool] = False
+    # After 1000 steps MySQL raises, and MariaDB silently stops.
+    recursive_walks: ClassVar[bool] = False
     path_limit: ClassVar[int | None] = 255
     key_limits: ClassVar[Mapping[str, int]] = {
         "submission_id": 255,
