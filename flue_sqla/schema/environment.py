@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging.config
 import os
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from flue_sqla.dialects.ddl import NO_TRANSLATION, schema_dialect
 from flue_sqla.engines import create_engine, normalize_url
 from flue_sqla.errors import ConfigurationError, FlueError
 from flue_sqla.models import metadata_for
+from flue_sqla.schema.comparison import Comparison
 from flue_sqla.schema.connections import connected, under_lock
 from flue_sqla.schema.facts import Placement
 from flue_sqla.schema.migrate import LOCK_TIMEOUT_MS, admit, revision_options
@@ -115,21 +116,15 @@ def _look(connection: sa.Connection, placement: Placement) -> None:
 
 
 def _configure(connection: sa.Connection, placement: Placement, **options: Any) -> None:
-    named = placement.schema
-
-    def ours_alone(name: str | None, type_: str, parent_names: MutableMapping[Any, str | None]) -> bool:
-        return name == named if type_ == "schema" else True
-
-    def known_to_us(item: Any, name: str | None, type_: str, reflected: bool, compare_to: Any) -> bool:
-        # A host's tables, and whatever somebody added to ours, are none of our revisions' business (spec/schema.md §6).
-        return not (reflected and compare_to is None)
-
+    metadata = metadata_for(connection.dialect.name, placement.schema)
+    comparison = Comparison(connection, placement.schema)
     context.configure(
         connection=connection,
-        target_metadata=metadata_for(connection.dialect.name, named),
-        include_schemas=named is not None,
-        include_name=ours_alone,
-        include_object=known_to_us,
+        target_metadata=metadata,
+        include_schemas=placement.schema is not None,
+        include_name=comparison.include_name,
+        include_object=comparison.include_object,
+        process_revision_directives=comparison.without_implied,
         compare_type=True,
         **options,
     )

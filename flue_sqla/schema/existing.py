@@ -12,7 +12,7 @@ from sqlalchemy.types import TypeEngine
 
 from flue_sqla.dialects.ddl import NO_TRANSLATION, RenameKey, SchemaDialect
 
-__all__ = ["bring_up_to_date", "problems_of"]
+__all__ = ["bring_up_to_date", "problems_of", "unique_keys"]
 
 _FAMILIES: tuple[tuple[str, tuple[type[TypeEngine[Any]], ...]], ...] = (
     ("text", (sa.String,)),
@@ -108,7 +108,7 @@ def _key_problems(inspector: sa.Inspector, table: sa.Table) -> list[str]:
     wanted = [column.name for column in table.primary_key.columns]
     if primary != wanted:
         problems.append(f"the primary key of {table.name} is ({', '.join(primary)}), not ({', '.join(wanted)})")
-    unique = {columns for _, columns in _unique_keys(inspector, table)}
+    unique = {columns for _, columns in unique_keys(inspector, table)}
     for constraint in _unique_constraints(table):
         columns = tuple(column.name for column in constraint.columns)
         if columns not in unique:
@@ -120,7 +120,8 @@ def _unique_constraints(table: sa.Table) -> list[sa.UniqueConstraint]:
     return [constraint for constraint in table.constraints if isinstance(constraint, sa.UniqueConstraint)]
 
 
-def _unique_keys(inspector: sa.Inspector, table: sa.Table) -> list[tuple[str | None, tuple[str, ...]]]:
+def unique_keys(inspector: sa.Inspector, table: sa.Table) -> list[tuple[str | None, tuple[str, ...]]]:
+    """Name and columns of every unique key of an existing table, whether the database calls it a constraint or an index."""
     keys = [
         (constraint["name"], tuple(constraint["column_names"]))
         for constraint in inspector.get_unique_constraints(table.name, schema=table.schema)
@@ -135,7 +136,7 @@ def _unique_keys(inspector: sa.Inspector, table: sa.Table) -> list[tuple[str | N
 
 def _misnamed_keys(inspector: sa.Inspector, table: sa.Table) -> list[tuple[str, str]]:
     """Unique keys under another name than the models have: a server that named none of them chose one itself."""
-    keys = _unique_keys(inspector, table)
+    keys = unique_keys(inspector, table)
     renames = []
     for constraint in _unique_constraints(table):
         columns = tuple(column.name for column in constraint.columns)

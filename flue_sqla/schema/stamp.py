@@ -31,6 +31,8 @@ def apply_stamp(connection: sa.Connection, ways: SchemaDialect, placement: Place
         if placement.schema is not None:
             ways.ensure_schema(connection, placement.schema)
         connection.execute(CreateTable(meta, if_not_exists=True), execution_options=NO_TRANSLATION)
+        # A stamp of NULL counts as absent, but its row would be in the way.
+        connection.execute(sa.delete(meta).where(meta.c.key == FORMAT_KEY, meta.c.value.is_(None)), execution_options=NO_TRANSLATION)
         _insert(connection, meta, FORMAT_KEY, str(FORMAT_VERSION))
         _confirm(connection, placement)
     elif verdict.kind is VerdictKind.LEGACY_RENAME:
