@@ -204,8 +204,6 @@ def _read(source: Source, size: int) -> bytes:
             pieces.append(piece)
             size -= len(piece)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        if not isinstance(error, EOFError):
-            raise SnapshotError(
-                f"The compressed file is damaged: {error}.", remedy="Take the snapshot again, or copy the file again."
-            ) from error
+        what = "truncated" if isinstance(error, EOFError) else "damaged"
+        raise SnapshotError(f"The compressed file is {what}.", remedy="Take the snapshot again, or copy the file again.") from error
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)

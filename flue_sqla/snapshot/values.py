@@ -5,7 +5,10 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import json.encoder
+import re
 from collections.abc import Callable, Sequence
+from json.encoder import encode_basestring
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -15,8 +18,8 @@ from flue_sqla.snapshot.catalogue import SnapshotTable
 from flue_sqla.snapshot.layout import Row
 
 __all__ = ["Problem", "RowCodec", "kind_of"]
-
-_encode: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False).encode
+_ESCAPED_SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
+_ESCAPED_SURROGATE: Final = re.compile(rb"\\\\u[dD][89a-fA-F]")
 
 
 class Problem(Exception):
@@ -39,7 +42,9 @@ class RowCodec:
         self.columns = tuple(columns)
         self._kinds = [kind_of(table.table.c[name]) for name in columns]
         self._binary = [place for place, kind in enumerate(self._kinds) if kind is bytes]
-        self._checks = [_check(table.table.c[name], kind) for name, kind in zip(columns, self._kinds, strict=True)]
+        self._nullable = [_may_be_null(table.table.c[name]) for name in columns]
+        # Combinations of types that were found right; a table has few.
+        self._good: set[tuple[type, ...]] = set()
         self._width = len(self._kinds)
 
     def encode(self, row: Row) -> bytes:
@@ -76,17 +81,36 @@ class RowCodec:
             Problem: the line is no row of this table.
         """
         try:
-            values = json.loads(line)
-        except (ValueError, RecursionError) as error:
+            text = line.decode()
+            values, end = _scan(text, 0)
+        except (ValueError, StopIteration, RecursionError) as error:
             raise Problem("the line is not JSON") from error
-        if type(values) is not list or len(values) != self._width:
+        if end != len(text) or type(values) is not list or len(values) != self._width:
             raise Problem(f"the line is not an array of {self._width} values")
         for place in self._binary:
             if values[place] is not None:
                 values[place] = _decoded(values[place], self.columns[place])
-        for check, value in zip(self._checks, values, strict=True):
-            check(value)
+        types = tuple(map(type, values))
+        if types not in self._good:
+            self._check_types(values)
+            self._good.add(types)
+        if _ESCAPED_SURROGATE.search(line):
+            self._check_text(values)
         return tuple(values)
+
+    def _check_types(self, values: Sequence[Any]) -> None:
+        for name, kind, nullable, value in zip(self.columns, self._kinds, self._nullable, values, strict=True):
+            if value is None and not nullable:
+                raise Problem(f"{name} is null")
+            if value is not None and type(value) is not kind:
+                raise Problem(f"{name} is a {type(value).__name__}, not a {kind.__name__}")
+
+    def _check_text(self, values: Sequence[Any]) -> None:
+        for name, value in zip(self.columns, values, strict=True):
+            try:
+                _ = value.encode() if isinstance(value, str) else None
+            except UnicodeEncodeError:
+                raise Problem(f"{name} holds a lone surrogate") from None
 
 
 def _decoded(value: Any, column: str) -> bytes:
@@ -98,26 +122,23 @@ def _decoded(value: Any, column: str) -> bytes:
         raise Problem(f"{column} is not base64 text") from error
 
 
-def _check(column: sa.Column[Any], kind: type) -> Callable[[Any], None]:
-    name = column.name
+def _may_be_null(column: sa.Column[Any]) -> bool:
     # A column that only one profile may leave empty has its value elsewhere there; the logical row always has it.
-    nullable = bool(column.nullable) and "nullable_in" not in column.info
+    return bool(column.nullable) and "nullable_in" not in column.info
 
-    def check(value: Any) -> None:
-        if type(value) is kind:
-            return
-        if value is None:
-            if nullable:
-                return
-            raise Problem(f"{name} is null")
-        raise Problem(f"{name} is a {type(value).__name__}, not a {kind.__name__}")
 
-    def check_text(value: Any) -> None:
-        check(value)
-        if value is not None and not value.isascii():
-            try:
-                value.encode()
-            except UnicodeEncodeError:
-                raise Problem(f"{name} holds a lone surrogate") from None
+def _line_encoder() -> Callable[[Any], str]:
+    """The standard library's encoder, made once and not for every line."""
+    c_make_encoder = getattr(json.encoder, "c_make_encoder", None)
+    if c_make_encoder is None:
+        return json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False).encode
+    chunks = c_make_encoder(None, _refuse, encode_basestring, None, ":", ",", False, False, False)
+    return lambda values: "".join(chunks(values, 0))
 
-    return check_text if kind is str else check
+
+def _refuse(value: Any) -> Any:
+    raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+_encode: Final = _line_encoder()
+_scan: Final = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
