@@ -6,6 +6,7 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any, ClassVar
 
 import sqlalchemy as sa
@@ -30,6 +31,12 @@ _OBSTACLES = {
 _RETRY_PAUSE_S = 0.02
 
 
+@lru_cache(maxsize=64)
+def _master(schema: str | None) -> sa.TableClause:
+    """One object per schema: a condition on a second one would be a cross join."""
+    return sa.table("sqlite_master", sa.column("name", sa.Text), sa.column("type", sa.Text), schema=schema)
+
+
 class SQLiteSchema(SchemaDialect):
     profile: ClassVar[str] = "sqlite"
     names_unique_keys: ClassVar[bool] = False
@@ -38,7 +45,7 @@ class SQLiteSchema(SchemaDialect):
     glance_options: ClassVar[dict[str, Any]] = {"flue_begin": None}
 
     def relations(self, schema: str | None) -> sa.Select[Any]:
-        master = sa.table("sqlite_master", sa.column("name", sa.Text), sa.column("type", sa.Text), schema=schema)
+        master = _master(schema)
         return sa.select(master.c.name.label("name")).where(master.c.type == "table", master.c.name.like(FLUE_PREFIX, escape="!"))
 
     def foreign_layout(self, connection: sa.Connection, schema: str | None, tables: frozenset[str]) -> str | None:
