@@ -32,7 +32,8 @@ class Executor:
 
     def __init__(self, target: sa.Connection | Session, schema: str | None = None) -> None:
         self._target = target
-        self._options: Mapping[str, Any] = {"schema_translate_map": {None: schema} if schema else {}}
+        # The count of an INSERT is gone with its cursor unless it is asked for; insert_ignore() tells by it whether there was a row.
+        self._options: Mapping[str, Any] = {"schema_translate_map": {None: schema} if schema else {}, "preserve_rowcount": True}
 
     def execute(
         self, statement: sa.Executable, parameters: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None
