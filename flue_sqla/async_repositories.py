@@ -7,9 +7,10 @@ from collections.abc import Callable
 from flue_sqla.awaited import AsyncRepository, awaited
 from flue_sqla.repositories.attachments import Attachments
 from flue_sqla.repositories.conversations import Conversations
+from flue_sqla.repositories.journals import Journals
 from flue_sqla.repositories.submissions import Submissions
 
-__all__ = ["AsyncAttachments", "AsyncConversations", "AsyncSubmissions"]
+__all__ = ["AsyncAttachments", "AsyncConversations", "AsyncJournals", "AsyncSubmissions"]
 
 
 class AsyncSubmissions(AsyncRepository[Submissions]):
@@ -66,3 +67,20 @@ class AsyncAttachments(AsyncRepository[Attachments]):
 
     put = awaited(Attachments.put)
     get = awaited(Attachments.get)
+
+
+class AsyncJournals(AsyncRepository[Journals]):
+    """:class:`~flue_sqla.repositories.journals.Journals`, awaited."""
+
+    get = awaited(Journals.get)
+    begin = awaited(Journals.begin)
+    update_phase = awaited(Journals.update_phase)
+    commit = awaited(Journals.commit)
+    mark_stream_consumed = awaited(Journals.mark_stream_consumed)
+    replace_attempt = awaited(Journals.replace_attempt)
+    append_segment = awaited(Journals.append_segment)
+    segments = awaited(Journals.segments)
+    delete_segments = awaited(Journals.delete_segments)
+    insert_marker = awaited(Journals.insert_marker)
+    delete_marker = awaited(Journals.delete_marker)
+    list_markers = awaited(Journals.list_markers)

@@ -14,13 +14,17 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 from sqlalchemy.util import greenlet_spawn
 
 from flue_sqla.artifacts import AsyncArtifacts
-from flue_sqla.async_repositories import AsyncAttachments, AsyncConversations, AsyncSubmissions
+from flue_sqla.async_events import AsyncEvents
+from flue_sqla.async_repositories import AsyncAttachments, AsyncConversations, AsyncJournals, AsyncSubmissions
+from flue_sqla.async_runs import AsyncRuns
+from flue_sqla.async_sessions import AsyncSessions
 from flue_sqla.clock import Clock
 from flue_sqla.engines import create_async_engine
 from flue_sqla.errors import ConfigurationError
 from flue_sqla.flue import Flue, Repositories
 from flue_sqla.listening import AsyncListening
 from flue_sqla.listening.conversations import AsyncLiveConversations
+from flue_sqla.listening.events import AsyncLiveEvents
 from flue_sqla.settings import FlueSettings
 
 if TYPE_CHECKING:
@@ -49,6 +53,26 @@ class AsyncRepositories:
     def attachments(self) -> AsyncAttachments:
         """Immutable attachments of conversations."""
         return AsyncAttachments(self.sync.attachments)
+
+    @cached_property
+    def sessions(self) -> AsyncSessions:
+        """Session documents of messages and compactions."""
+        return AsyncSessions(self.sync.sessions)
+
+    @cached_property
+    def journals(self) -> AsyncJournals:
+        """Turn journals, buffered stream segments and attempt markers."""
+        return AsyncJournals(self.sync.journals)
+
+    @cached_property
+    def runs(self) -> AsyncRuns:
+        """Workflow runs and their index."""
+        return AsyncRuns(self.sync.runs)
+
+    @cached_property
+    def events(self) -> AsyncEvents:
+        """Event streams of workflow runs."""
+        return AsyncEvents(self.sync.events)
 
     @cached_property
     def artifacts(self) -> AsyncArtifacts:
@@ -80,7 +104,12 @@ class AsyncFlue(AsyncRepositories):
         settings = settings or FlueSettings()
         self._owns_engine = engine is None
         self.engine = engine if engine is not None else create_async_engine(url if url is not None else settings.database_url)
-        super().__init__(Flue(engine=self.engine.sync_engine, artifacts=artifacts, schema=schema, settings=settings, clock=clock))
+        sync = Flue(engine=self.engine.sync_engine, artifacts=artifacts, schema=schema, settings=settings, clock=clock)
+        super().__init__(sync)
+        #: Where tasks wait for what others do: ``async with flue.listener.waiter(topic) as waiter: await waiter.wait()``.
+        self.listener = AsyncListening(
+            sync.engine, sync.dialect, sync.signals, poll_interval_ms=settings.poll_interval_ms, listen_url=settings.listen_url
+        )
 
     @classmethod
     def from_settings(cls, settings: FlueSettings | None = None) -> Self:
@@ -98,20 +127,14 @@ class AsyncFlue(AsyncRepositories):
         return self.sync.clock
 
     @cached_property
-    def listener(self) -> AsyncListening:
-        """Where tasks wait for what others do: ``async with flue.listener.waiter(topic) as waiter: await waiter.wait()``."""
-        return AsyncListening(
-            self.engine.sync_engine,
-            self.sync.dialect,
-            self.sync.signals,
-            poll_interval_ms=self.settings.poll_interval_ms,
-            listen_url=self.settings.listen_url,
-        )
-
-    @cached_property
     def conversations(self) -> AsyncLiveConversations:
         """Conversation streams with fenced producers."""
         return AsyncLiveConversations(self.sync.conversations, self.listener)
+
+    @cached_property
+    def events(self) -> AsyncLiveEvents:
+        """Event streams of workflow runs."""
+        return AsyncLiveEvents(self.sync.events, self.listener)
 
     async def boot(self) -> Verdict:
         """As :meth:`Flue.boot`."""

@@ -21,6 +21,7 @@ from flue_sqla.engines import create_engine
 from flue_sqla.errors import ConfigurationError
 from flue_sqla.listening import Listening
 from flue_sqla.listening.conversations import LiveConversations
+from flue_sqla.listening.events import LiveEvents
 from flue_sqla.repositories.attachments import Attachments
 from flue_sqla.repositories.conversations import Conversations
 from flue_sqla.repositories.events import Events
@@ -157,6 +158,11 @@ class Flue(Repositories):
     def conversations(self) -> LiveConversations:
         """Conversation streams with fenced producers."""
         return LiveConversations(self._scope, self.listener)
+
+    @cached_property
+    def events(self) -> LiveEvents:
+        """Event streams of workflow runs."""
+        return LiveEvents(self._scope, self.listener)
 
     def boot(self) -> Verdict:
         """Judge the database and act by ``settings.migrate``; every call judges afresh.

@@ -19,7 +19,6 @@ __all__ = [
     "Signals",
     "channel_name",
     "event_topic",
-    "local_topic",
     "settled_topic",
     "stream_topic",
     "topic_payload",
@@ -42,11 +41,6 @@ def stream_topic(path: str) -> str:
 def event_topic(path: str) -> str:
     """Something was appended to the event stream at ``path``, or it was closed."""
     return f"events:{path}"
-
-
-def local_topic(topic: str) -> str:
-    """As ``topic``, but never told by another process: whoever counts wake-ups hears each one once (spec/streams.md §3.7)."""
-    return f"local:{topic}"
 
 
 def settled_topic(submission_id: str) -> str:

@@ -7,6 +7,7 @@ from flue_sqla.records.attachment import Attachment, AttachmentRef
 from flue_sqla.records.conversation import FoldCheckpoint, ProducerClaim, StreamBatch, StreamIdentity, StreamMeta, StreamPage
 from flue_sqla.records.event import EventPage, EventStreamMeta, StoredEvent
 from flue_sqla.records.journal import AttemptMarker, StreamSegment, TurnJournal
+from flue_sqla.records.outcome import DispatchReceipt, Outcome
 from flue_sqla.records.run import Run, RunPage, RunPointer, WorkflowRunPointer
 from flue_sqla.records.submission import (
     Admission,
@@ -33,11 +34,13 @@ __all__ = [
     "AttemptMarker",
     "DirectInput",
     "DispatchInput",
+    "DispatchReceipt",
     "Durability",
     "EventPage",
     "EventStreamMeta",
     "FoldCheckpoint",
     "Lease",
+    "Outcome",
     "ProducerClaim",
     "Receipt",
     "Run",

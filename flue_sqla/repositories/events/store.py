@@ -14,7 +14,7 @@ from flue_sqla.repositories.events import statements as sql
 from flue_sqla.repositories.notifications import notification_of, notifies
 from flue_sqla.repositories.paging import page_limit
 from flue_sqla.repositories.scope import Executor, Lost, Scope
-from flue_sqla.signals import event_topic, local_topic
+from flue_sqla.signals import event_topic
 from flue_sqla.wire import canonical_json, format_offset, parse_json, parse_offset, require_storable
 
 __all__ = ["Events"]
@@ -123,12 +123,12 @@ class Events:
         """Call ``listener`` once per append and per close made through this Flue, before that call returns.
 
         Under ``begin()`` or ``bind()`` it is called right after the commit. What it raises is logged and dropped. Other processes are
-        not heard here; :meth:`follow` hears them.
+        not heard here; ``follow`` hears them.
 
         Returns:
             A function that removes just this listener.
         """
-        return self._scope.signals.subscribe(local_topic(event_topic(path)), listener)
+        return self._scope.signals.subscribe(event_topic(path), listener)
 
     # -- appending ----------------------------------------------------------------------------------------------------------------
 
@@ -191,12 +191,7 @@ class Events:
 
     def wake(self, path: str) -> None:
         """Tell whoever waits on this stream, once what was written is committed."""
-
-        def publish() -> None:
-            self._scope.signals.publish(local_topic(event_topic(path)))
-            self._scope.signals.publish(event_topic(path))
-
-        self._scope.after_commit(publish)
+        self._scope.after_commit(lambda: self._scope.signals.publish(event_topic(path)))
 
     def _check_path(self, path: str) -> None:
         self._scope.dialect.check_key("event_path", require_storable(path, "path"))

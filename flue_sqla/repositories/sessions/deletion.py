@@ -55,6 +55,8 @@ class SessionDeletion:
         self._scope = scope
         self._key = session_key
         self._of_session = {"of_session": session_key}
+        self.refused = False
+        """The second look found work, and the marker is gone already."""
 
     def start(self) -> None:
         """Phase 1: refuse while there is unsettled work, else set the marker; an existing marker keeps its time.
@@ -85,7 +87,8 @@ class SessionDeletion:
                 executor.execute(_UNMARK, self._of_session)
             return busy
 
-        if self._scope.write(operation):
+        self.refused = self._scope.write(operation)
+        if self.refused:
             raise self._busy()
 
     def give_up(self) -> None:

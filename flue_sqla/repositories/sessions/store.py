@@ -144,14 +144,15 @@ class Sessions:
 
         def work() -> None:
             steps.start()
-            steps.look_again()
             try:
+                steps.look_again()
                 if delete_tree is None:
                     self.delete_documents(session_key)
                 else:
                     delete_tree()
             except BaseException:
-                steps.give_up()
+                if not steps.refused:
+                    steps.give_up()
                 raise
             steps.finish()
 
