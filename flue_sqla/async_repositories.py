@@ -44,6 +44,9 @@ class AsyncSubmissions(AsyncRepository[Submissions]):
     revert_join = awaited(Submissions.revert_join)
     repair_joins = awaited(Submissions.repair_joins)
     renew_leases = awaited(Submissions.renew_leases)
+    holdings = awaited(Submissions.holdings)
+    settled_row = awaited(Submissions.settled_row)
+    has_receipt = awaited(Submissions.has_receipt)
 
 
 class AsyncConversations(AsyncRepository[Conversations]):

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from functools import cached_property
-from typing import TYPE_CHECKING, Self
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any, Self
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 from sqlalchemy.util import greenlet_spawn
 
+from flue_sqla.admission import outcome_of
 from flue_sqla.artifacts import AsyncArtifacts
 from flue_sqla.async_events import AsyncEvents
 from flue_sqla.async_repositories import AsyncAttachments, AsyncConversations, AsyncJournals, AsyncSubmissions
@@ -21,11 +23,14 @@ from flue_sqla.async_sessions import AsyncSessions
 from flue_sqla.clock import Clock
 from flue_sqla.engines import create_async_engine
 from flue_sqla.errors import ConfigurationError
-from flue_sqla.flue import Flue, Repositories
+from flue_sqla.flue import Flue, Repositories, not_settled
 from flue_sqla.listening import AsyncListening
 from flue_sqla.listening.conversations import AsyncLiveConversations
 from flue_sqla.listening.events import AsyncLiveEvents
+from flue_sqla.records.outcome import DispatchReceipt, Outcome
+from flue_sqla.records.unset import UNSET
 from flue_sqla.settings import FlueSettings
+from flue_sqla.signals import settled_topic
 
 if TYPE_CHECKING:
     from flue_sqla.schema.verdict import Verdict
@@ -78,6 +83,20 @@ class AsyncRepositories:
     def artifacts(self) -> AsyncArtifacts:
         """Files of any size in the artifact store."""
         return AsyncArtifacts(self.sync._scope, self.sync._stores, self.sync._own)
+
+    async def dispatch(
+        self,
+        agent: str,
+        *,
+        id: str,
+        message: str | Mapping[str, Any],
+        idempotency_key: str | None = None,
+        initial_data: Any = UNSET,
+    ) -> DispatchReceipt:
+        """As :meth:`Flue.dispatch <flue_sqla.flue.Repositories.dispatch>`."""
+        return await greenlet_spawn(
+            partial(self.sync.dispatch, agent, id=id, message=message, idempotency_key=idempotency_key, initial_data=initial_data)
+        )
 
 
 class AsyncUnit(AsyncRepositories):
@@ -135,6 +154,20 @@ class AsyncFlue(AsyncRepositories):
     def events(self) -> AsyncLiveEvents:
         """Event streams of workflow runs."""
         return AsyncLiveEvents(self.sync.events, self.listener)
+
+    async def wait(self, submission_id: str, timeout: float | None = None) -> Outcome:
+        """As :meth:`Flue.wait`."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        look = partial(outcome_of, self.sync.submissions, self.sync.conversations, submission_id)
+        async with self.listener.waiter(settled_topic(submission_id)) as waiter:
+            while True:
+                outcome = await greenlet_spawn(look)
+                if outcome is not None:
+                    return outcome
+                left = None if deadline is None else deadline - time.monotonic()
+                if waiter.ended or (left is not None and left <= 0):
+                    raise not_settled(submission_id, timeout)
+                await waiter.wait(left)
 
     async def boot(self) -> Verdict:
         """As :meth:`Flue.boot`."""

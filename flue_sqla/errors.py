@@ -41,8 +41,15 @@ __all__ = [
     "SnapshotError",
     "StreamClosedError",
     "StreamMissingError",
+    "SubmissionAbortedError",
     "SubmissionConflictError",
+    "SubmissionInterruptedError",
+    "SubmissionMissingError",
+    "SubmissionRetryExhaustedError",
+    "SubmissionTimeoutError",
+    "TransientError",
     "ValueTooLargeError",
+    "WaitTimeoutError",
 ]
 
 
@@ -196,6 +203,50 @@ class SessionMissingError(FlueError):
 
     code = "session_missing"
     default_remedy = "Save the session first."
+
+
+class SubmissionMissingError(FlueError):
+    """There is no submission with this id, and no receipt of one that was pruned."""
+
+    code = "submission_missing"
+    default_remedy = "Check the id; an admission in a transaction of yours is visible to others once you have committed."
+
+
+class SubmissionAbortedError(FlueError):
+    """The submission was aborted on request before it was finished; its outcome is ``aborted``."""
+
+    code = "submission_aborted"
+
+
+class SubmissionInterruptedError(FlueError):
+    """The submission's workers ended again and again before its input was applied; its outcome is ``failed`` (spec/lifecycle.md §6)."""
+
+    code = "submission_interrupted"
+
+
+class SubmissionRetryExhaustedError(FlueError):
+    """The submission was interrupted as often as its budget allows; its outcome is ``failed`` (spec/lifecycle.md §6)."""
+
+    code = "submission_retry_exhausted"
+
+
+class SubmissionTimeoutError(FlueError):
+    """The submission did not finish before its wall-clock deadline; its outcome is ``failed`` (spec/lifecycle.md §9)."""
+
+    code = "submission_timeout"
+
+
+class WaitTimeoutError(FlueError, TimeoutError):
+    """The submission was not settled within the time that the caller wanted to wait; it goes on."""
+
+    code = "wait_timeout"
+    default_remedy = "Wait again, or look at the submission's status."
+
+
+class TransientError(FlueError):
+    """For handlers to raise: the failure is expected to pass, so the worker tries again after a pause."""
+
+    code = "transient"
 
 
 # -- streams --------------------------------------------------------------------------------------------------------------------

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
@@ -13,15 +15,19 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, scoped_session
 
+from flue_sqla.admission import Materializer, admit, outcome_of
 from flue_sqla.artifacts import Artifacts, StoreOptions, Stores
 from flue_sqla.clock import Clock, SystemClock
 from flue_sqla.commit_hooks import on_commit
 from flue_sqla.dialects import DialectImpl, implementation
 from flue_sqla.engines import create_engine
-from flue_sqla.errors import ConfigurationError
+from flue_sqla.errors import ConfigurationError, FlueError, WaitTimeoutError
 from flue_sqla.listening import Listening
 from flue_sqla.listening.conversations import LiveConversations
 from flue_sqla.listening.events import LiveEvents
+from flue_sqla.records.outcome import DispatchReceipt, Outcome
+from flue_sqla.records.submission import Submission
+from flue_sqla.records.unset import UNSET
 from flue_sqla.repositories.attachments import Attachments
 from flue_sqla.repositories.conversations import Conversations
 from flue_sqla.repositories.events import Events
@@ -31,13 +37,15 @@ from flue_sqla.repositories.scope import Scope
 from flue_sqla.repositories.sessions import Sessions
 from flue_sqla.repositories.submissions import Submissions
 from flue_sqla.settings import FlueSettings
-from flue_sqla.signals import Signals
+from flue_sqla.signals import Signals, settled_topic
 from flue_sqla.transactions import EngineScope, TransactionScope, typed
 
 if TYPE_CHECKING:
     from flue_sqla.schema.verdict import Verdict
 
 __all__ = ["Flue", "Repositories", "Unit"]
+
+log = logging.getLogger("flue_sqla")
 
 
 class Repositories:
@@ -89,6 +97,45 @@ class Repositories:
     def artifacts(self) -> Artifacts:
         """Files of any size in the artifact store."""
         return Artifacts(self._scope, self._stores, self._own)
+
+    def dispatch(
+        self,
+        agent: str,
+        *,
+        id: str,
+        message: str | Mapping[str, Any],
+        idempotency_key: str | None = None,
+        initial_data: Any = UNSET,
+    ) -> DispatchReceipt:
+        """Accept work for the instance ``id`` of ``agent``; a worker of any process runs it (docs/worker.md).
+
+        On a unit or bound session it is accepted with that transaction, and a worker makes its conversation ready after the commit.
+
+        Args:
+            message: the text of a user message, or a user or signal message of spec/submissions.md §3.2.
+            idempotency_key: the same key, instance and message again is the same submission, whatever became of it meanwhile.
+            initial_data: any JSON that the instance is born with; only the first submission's counts.
+
+        Raises:
+            SubmissionConflictError: the key was used before with another message or other initial data.
+            InvalidInputError: the message cannot be stored or could never run; no statement was sent.
+            SessionDeletionError: the session is being deleted.
+        """
+        admitted = admit(
+            self.submissions,
+            self._scope.clock,
+            agent,
+            id=id,
+            message=message,
+            idempotency_key=idempotency_key,
+            initial_data=initial_data,
+        )
+        if admitted.submission is not None:
+            self._admitted(admitted.submission)
+        return admitted.receipt
+
+    def _admitted(self, submission: Submission) -> None:
+        """What follows an admission, where something can: not inside a transaction that is still open."""
 
 
 class Unit(Repositories):
@@ -163,6 +210,42 @@ class Flue(Repositories):
     def events(self) -> LiveEvents:
         """Event streams of workflow runs."""
         return LiveEvents(self._scope, self.listener)
+
+    @cached_property
+    def materializer(self) -> Materializer:
+        """Makes what was admitted ready to run; for workers and admissions."""
+        return Materializer(self, self.begin, self.clock)
+
+    def _admitted(self, submission: Submission) -> None:
+        if submission.status != "queued" or submission.canonical_ready_at is not None:
+            return
+        try:
+            self.materializer(submission)
+        except FlueError as error:
+            # It is accepted all the same: any worker makes it ready later, or settles it with the reason (spec/lifecycle.md §3, §5.2).
+            log.warning("Submission %s was accepted, and is not ready yet: %s", submission.submission_id, error)
+
+    def wait(self, submission_id: str, timeout: float | None = None) -> Outcome:
+        """Wait until a submission is settled, in whatever process.
+
+        Args:
+            timeout: at most so many seconds; None waits for ever.
+
+        Raises:
+            WaitTimeoutError: it was not settled in time (also a ``TimeoutError``).
+            SubmissionMissingError: there is no such submission.
+            ReceiptRetainedError: it is over, and its row was pruned.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        with self.listener.waiter(settled_topic(submission_id)) as waiter:
+            while True:
+                outcome = outcome_of(self.submissions, self.conversations, submission_id)
+                if outcome is not None:
+                    return outcome
+                left = None if deadline is None else deadline - time.monotonic()
+                if waiter.ended or (left is not None and left <= 0):
+                    raise not_settled(submission_id, timeout)
+                waiter.wait(left)
 
     def boot(self) -> Verdict:
         """Judge the database and act by ``settings.migrate``; every call judges afresh.
@@ -248,6 +331,12 @@ class Flue(Repositories):
 
     def _unit(self, scope: TransactionScope) -> Unit:
         return Unit(scope, self.settings, self._stores, self._own)
+
+
+def not_settled(submission_id: str, timeout: float | None) -> WaitTimeoutError:
+    """The error of a wait that ended without an outcome."""
+    reason = "this Flue was closed" if timeout is None else f"{timeout:g} s have passed"
+    return WaitTimeoutError(f"Submission {submission_id} is not settled, and {reason}.", meta={"submissionId": submission_id})
 
 
 def _forget_connections_after_fork(engine: sa.Engine) -> None:

@@ -155,11 +155,15 @@ class OwnershipPart(SubmissionPart):
 
         return self._run(_REPLACE if lease is None else _REPLACE_WITH_LEASE, parameters, confirm=arrived)
 
-    def renew_leases(self, owner_id: str, submission_ids: Sequence[str]) -> None:
-        """Extend the leases of the listed submissions that are running under ``owner_id`` by 30 s from now; skip the others silently."""
+    def renew_leases(self, owner_id: str, submission_ids: Sequence[str], *, lease_expires_at: int | None = None) -> None:
+        """Extend the leases of the listed submissions that are running under ``owner_id``; skip the others silently.
+
+        They end 30 s from now unless ``lease_expires_at`` (epoch ms) says otherwise.
+        """
         if not submission_ids:
             return
-        parameters = {"ids": list(submission_ids), "owner": owner_id, "until": self._now() + LEASE_MS}
+        until = self._now() + LEASE_MS if lease_expires_at is None else lease_expires_at
+        parameters = {"ids": list(submission_ids), "owner": owner_id, "until": until}
         self._scope.single(lambda executor: executor.execute(_RENEW, parameters).rowcount)
 
     def request_abort(self, session_key: str) -> list[str]:

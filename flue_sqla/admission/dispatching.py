@@ -1,0 +1,78 @@
+"""Admitting a dispatch, with the replay of idempotency keys (spec/submissions.md §10)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from flue_sqla.clock import Clock
+from flue_sqla.errors import SubmissionConflictError
+from flue_sqla.records.outcome import DispatchReceipt
+from flue_sqla.records.submission import DispatchInput, Submission
+from flue_sqla.records.unset import UNSET
+from flue_sqla.repositories.submissions import Submissions
+from flue_sqla.wire import canonical_json, format_timestamp, keyed_submission_id, new_id
+
+__all__ = ["Admitted", "admit"]
+
+
+class Admitted(NamedTuple):
+    """The receipt, and the stored submission (None when only a receipt of it is left)."""
+
+    receipt: DispatchReceipt
+    submission: Submission | None
+
+
+def admit(
+    submissions: Submissions,
+    clock: Clock,
+    agent: str,
+    *,
+    id: str,
+    message: str | Mapping[str, Any],
+    idempotency_key: str | None = None,
+    initial_data: Any = UNSET,
+) -> Admitted:
+    """Accept one dispatch; arguments and errors as :meth:`flue_sqla.Flue.dispatch`."""
+    submission_id = new_id("sub") if idempotency_key is None else keyed_submission_id(agent, id, idempotency_key)
+    dispatch = DispatchInput(
+        submission_id=submission_id,
+        agent=agent,
+        id=id,
+        message={"kind": "user", "body": message} if isinstance(message, str) else dict(message),
+        initial_data=initial_data,
+        accepted_at=format_timestamp(clock.now()),
+    )
+    admission = submissions.admit_dispatch(dispatch)
+    if admission.receipt is not None:
+        return Admitted(_receipt(submission_id, admission.receipt.accepted_at, deduplicated=True), None)
+    if admission.submission is not None:
+        # A key sent twice within one millisecond is an exact replay to the store, and told apart only by how far the first one came.
+        moved_on = admission.submission.status != "queued" or admission.submission.canonical_ready_at is not None
+        return Admitted(_receipt(submission_id, admission.submission.accepted_at, deduplicated=moved_on), admission.submission)
+    stored = submissions.get(submission_id) if idempotency_key is not None else None
+    if stored is None or _identity(stored.input) != _identity(dispatch.to_payload()):
+        raise SubmissionConflictError(
+            f"Submission {submission_id} exists and holds something else.",
+            meta={"submissionId": submission_id},
+            remedy="Use one idempotency key for one message only.",
+        )
+    return Admitted(_receipt(submission_id, stored.accepted_at, deduplicated=True), stored)
+
+
+def _receipt(submission_id: str, accepted_at: int, *, deduplicated: bool) -> DispatchReceipt:
+    return DispatchReceipt(submission_id=submission_id, accepted_at=accepted_at, deduplicated=deduplicated)
+
+
+def _identity(payload: Mapping[str, Any]) -> str:
+    """What a keyed retry must repeat: everything but the time of acceptance. Compared as JSON values, whatever the order of keys."""
+    names = ("kind", "agent", "id", "message", "initialData")
+    return canonical_json(_sorted({name: payload[name] for name in names if name in payload}))
+
+
+def _sorted(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _sorted(value[key]) for key in sorted(value)}
+    if isinstance(value, (list, tuple)):
+        return [_sorted(item) for item in value]
+    return value
