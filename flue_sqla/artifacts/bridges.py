@@ -11,6 +11,7 @@ from itertools import islice
 from typing import Any, BinaryIO, Protocol, TypeVar
 from weakref import WeakSet
 
+from flue_sqla.artifacts.keys import check_key
 from flue_sqla.artifacts.portal import Portal
 from flue_sqla.artifacts.readers import AwaitedReader, RangeReader
 from flue_sqla.artifacts.store import AsyncReader, AsyncUpload, Buffer, ObjectInfo, ObjectStore, RangedStore, Upload
@@ -136,6 +137,7 @@ class PortalStore:
         return PortalUpload(portal, store.begin(key, size=size, content_type=content_type))
 
     def open(self, key: str, size: int) -> BinaryIO:
+        check_key(key)
         portal, store = self._running()
         raw = RangeReader(size, lambda start, end: portal.submit(store.fetch(key, start, end)), self._pace)
         return io.BufferedReader(raw, buffer_size=128 * 1024)

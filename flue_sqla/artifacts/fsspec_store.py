@@ -155,9 +155,9 @@ def _discard(file: Any) -> None:
     try:
         file.discard()
         file.closed = True
-    except (AttributeError, NotImplementedError):
+    except (AttributeError, NotImplementedError, RuntimeError):
         with suppress(OSError):
-            file.close()
+            file.close()  # it appears under the temporary name, which is removed next
 
 
 def _info(key: str, entry: dict[str, Any]) -> ObjectInfo:

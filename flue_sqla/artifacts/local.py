@@ -36,10 +36,10 @@ class LocalStore:
 
     def open(self, key: str, size: int) -> BinaryIO:
         with os_failures("read", key):
-            return os.fdopen(os.open(self._path(key), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb", buffering=MIB)
+            return os.fdopen(self._descriptor(key), "rb", buffering=MIB)
 
     def read_range(self, key: str, start: int, end: int) -> bytes:
-        with os_failures("read", key), open(self._path(key), "rb", buffering=0) as file:
+        with os_failures("read", key), os.fdopen(self._descriptor(key), "rb", buffering=0) as file:
             file.seek(start)
             pieces = []
             while start < end and (piece := file.read(end - start)):
@@ -91,6 +91,9 @@ class LocalStore:
 
     def _path(self, key: str) -> Path:
         return self._root / check_key(key)
+
+    def _descriptor(self, key: str) -> int:
+        return os.open(self._path(key), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
 
 
 class LocalUpload:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from flue_sqla.artifacts.failures import failure
 from flue_sqla.errors import FlueError
 
-__all__ = ["is_range_error", "obstore_failures"]
+__all__ = ["is_range_error", "is_whole_answer", "obstore_failures"]
 
 _CODE = re.compile(r"<Code>([A-Za-z]+)</Code>")
 _STATUS = re.compile(r"status code: (\d{3})")
@@ -38,6 +38,11 @@ def obstore_failures(operation: str, key: str | None) -> Iterator[None]:
 def is_range_error(error: Exception) -> bool:
     """Whether the range starts beyond the end of the object."""
     return "InvalidRange" in str(error) or "status code: 416" in str(error)
+
+
+def is_whole_answer(error: Exception) -> bool:
+    """Whether the server sent the whole object instead of the range, which obstore refuses."""
+    return "NotPartial" in str(error)
 
 
 def _code(error: Exception) -> str | None:

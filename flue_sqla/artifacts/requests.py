@@ -10,7 +10,7 @@ from typing import Any
 from flue_sqla.artifacts.keys import storage_key
 from flue_sqla.errors import ArtifactIntegrityError, ArtifactTooLargeError, InvalidInputError
 from flue_sqla.records.artifact import Artifact
-from flue_sqla.wire import canonical_json, new_id
+from flue_sqla.wire import canonical_json, new_id, parse_json
 
 __all__ = ["PutRequest"]
 
@@ -65,8 +65,8 @@ class PutRequest:
         if max_bytes is not None and max_bytes < 0:
             raise InvalidInputError("max_bytes is not negative.", meta={"field": "max_bytes"})
         kept = dict(metadata) if metadata is not None else None
-        if kept is not None:
-            canonical_json(kept)  # refuses what JSON cannot hold while nothing has happened yet
+        if kept is not None and parse_json(canonical_json(kept)) != kept:
+            raise InvalidInputError("metadata does not survive as JSON.", meta={"field": "metadata"}, remedy="Use JSON values and text keys.")
         artifact_id = new_id("art")
         return cls(
             artifact_id,

@@ -6,6 +6,7 @@ is shown on moto or rclone is never evidence of security or of speed.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import shutil
@@ -128,6 +129,14 @@ class S3Server:
         _client(self.endpoint).create_bucket(Bucket=name)
         return S3Store(name=self.name, endpoint=self.endpoint, bucket=name)
 
+    def remove(self, store: S3Store) -> None:
+        """Delete a test's bucket, and with it the volumes that SeaweedFS keeps for it."""
+        client = _client(self.endpoint)
+        for start in range(0, len(keys := store.keys()), 1000):
+            client.delete_objects(Bucket=store.bucket, Delete={"Objects": [{"Key": key} for key in keys[start : start + 1000]]})
+        with contextlib.suppress(Exception):
+            client.delete_bucket(Bucket=store.bucket)
+
     def close(self) -> None:
         # SIGTERM takes SeaweedFS 20 s.
         self._process.kill()
@@ -168,7 +177,8 @@ def _weed(folder: Path, s3_port: int) -> list[str]:
         "-ip=127.0.0.1",
         "-ip.bind=127.0.0.1",
         "-master.telemetry=false",
-        "-master.volumeSizeLimitMB=1024",
+        # Small volumes: every bucket takes seven of them, and their number is bounded by the disk.
+        "-master.volumeSizeLimitMB=128",
         "-volume.max=0",
         "-volume.preStopSeconds=0",
         "-filer",
@@ -230,9 +240,11 @@ def rclone_server() -> Iterator[S3Server]:
 
 
 @pytest.fixture
-def seaweedfs(seaweedfs_server: S3Server) -> S3Store:
+def seaweedfs(seaweedfs_server: S3Server) -> Iterator[S3Store]:
     """A fresh bucket on a real S3 server: signatures, checksums and conditional writes are checked."""
-    return seaweedfs_server.bucket()
+    store = seaweedfs_server.bucket()
+    yield store
+    seaweedfs_server.remove(store)
 
 
 @pytest.fixture
