@@ -95,10 +95,10 @@ class Stores:
             submissions=flue.submissions,
             conversations=flue.conversations,
             attachments=flue.attachments,
-            sessions=getattr(flue, "sessions", None),  # type: ignore[arg-type]  # TEMP
-            journals=getattr(flue, "journals", None),  # type: ignore[arg-type]  # TEMP
-            runs=getattr(flue, "runs", None),  # type: ignore[arg-type]  # TEMP
-            events=getattr(flue, "events", None),  # type: ignore[arg-type]  # TEMP
+            sessions=flue.sessions,
+            journals=flue.journals,
+            runs=flue.runs,
+            events=flue.events,
             clock=clock,
             rows=DatabaseRows(run, schema),
             profile=_profile(own.dialect.name),
@@ -125,12 +125,12 @@ class Stores:
 
         return cls(
             submissions=cast("SubmissionStore", AwaitedStore(flue.submissions, portal)),
-            conversations=cast("ConversationStore", AwaitedStore(getattr(flue, "conversations", None), portal)),
-            attachments=cast("AttachmentStore", AwaitedStore(getattr(flue, "attachments", None), portal)),
-            sessions=cast("SessionStore", AwaitedSessions(getattr(flue, "sessions", None), portal)),
-            journals=cast("JournalStore", AwaitedStore(getattr(flue, "journals", None), portal)),
-            runs=cast("RunStore", AwaitedStore(getattr(flue, "runs", None), portal)),
-            events=cast("EventStore", AwaitedStore(getattr(flue, "events", None), portal)),
+            conversations=cast("ConversationStore", AwaitedStore(flue.conversations, portal)),
+            attachments=cast("AttachmentStore", AwaitedStore(flue.attachments, portal)),
+            sessions=cast("SessionStore", AwaitedSessions(flue.sessions, portal)),
+            journals=cast("JournalStore", AwaitedStore(flue.journals, portal)),
+            runs=cast("RunStore", AwaitedStore(flue.runs, portal)),
+            events=cast("EventStore", AwaitedStore(flue.events, portal)),
             clock=clock,
             rows=DatabaseRows(run, schema),
             profile=_profile(own.dialect.name),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from flue_sqla.testing.machine import HistoryMachine, StoreMachine
@@ -11,9 +11,16 @@ from flue_sqla.testing.machine.base import TwoSides
 from flue_sqla.testing.model import memory_stores
 from flue_sqla.testing.stores import Stores
 
-# A database is slower than Hypothesis expects, and one database serves all examples.
+# A database is slower than Hypothesis expects, and one database serves all examples. Shrinking would take minutes: the printed
+# steps, or the printed blob with Phase.shrink added, show a failure as well.
 SETTINGS = settings(
-    max_examples=20, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True, derandomize=True
+    max_examples=50,
+    stateful_step_count=50,
+    deadline=None,
+    derandomize=True,
+    phases=(Phase.generate,),
+    print_blob=True,
+    suppress_health_check=list(HealthCheck),
 )
 
 

@@ -14,6 +14,13 @@ __all__ = ["Comparison", "comparable"]
 #: Values that each side makes up for itself: identity columns burn numbers, incarnations are random.
 OWN_VALUES = frozenset({"sequence", "incarnation"})
 
+#: What the contract says that an error carries; more is allowed.
+META = {
+    "conversation_stream_store_failure": ("operation", "path", "reason"),
+    "attachment_conflict": ("path", "attachmentId"),
+    "attachment_integrity": ("attachmentId", "reason"),
+}
+
 
 class Comparison:
     """A database, the model, and one clock for both."""
@@ -59,7 +66,7 @@ def _outcome(stores: Stores, call: Callable[[Stores], Any]) -> tuple[Any, Any]:
     try:
         value = call(stores)
     except FlueError as error:
-        return None, ("raised", error.code, comparable(error.meta))
+        return None, ("raised", error.code, comparable({key: error.meta.get(key) for key in META.get(error.code, ())}))
     return value, comparable(value)
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from hypothesis import strategies as st
-from hypothesis.stateful import rule
+from hypothesis.stateful import precondition, rule
 
 from flue_sqla.records import UNSET, Lease
 from flue_sqla.testing.contracts.sessions import document, entry, picture
-from flue_sqla.testing.machine.base import SESSIONS, TwoSides, sessions, submission_ids
+from flue_sqla.testing.machine.base import SESSIONS, TwoSides, sessions, when
 from flue_sqla.wire import format_offset, format_timestamp
 
 __all__ = ["HistoryRules"]
@@ -57,6 +57,7 @@ class HistoryRules(TwoSides):
 
     # -- journals --
 
+    @precondition(when("running"))
     @rule(
         data=st.data(),
         key=st.sampled_from(SESSIONS),
@@ -65,7 +66,7 @@ class HistoryRules(TwoSides):
         request=values,
     )
     def begin_turn(self, data: st.DataObject, key: str, turn: str, leaf: str | None, request: Any) -> None:
-        attempt = self.draw_attempt(data)
+        attempt = self.draw_attempt(data, "running")
         self.same(
             lambda stores: stores.journals.begin(
                 submission_id=attempt.submission_id,
@@ -80,21 +81,24 @@ class HistoryRules(TwoSides):
             )
         )
 
+    @precondition(when("running"))
     @rule(data=st.data(), phase=st.sampled_from(["provider_started", "tool_request_recorded"]), stream=st.sampled_from([UNSET, "key_1"]))
     def advance_turn(self, data: st.DataObject, phase: str, stream: Any) -> None:
-        attempt = self.draw_attempt(data)
+        attempt = self.draw_attempt(data, "running")
         self.same(lambda stores: stores.journals.update_phase(attempt, phase, stream_key=stream))
         self.same(lambda stores: stores.journals.get(attempt.submission_id))
 
+    @precondition(when("running"))
     @rule(data=st.data(), commit=st.booleans())
     def end_turn(self, data: st.DataObject, commit: bool) -> None:
-        attempt = self.draw_attempt(data)
+        attempt = self.draw_attempt(data, "running")
         if commit:
             self.same(lambda stores: stores.journals.commit(attempt, "entry_9"))
         else:
             self.same(lambda stores: stores.journals.mark_stream_consumed(attempt, "key_1"))
         self.same(lambda stores: stores.journals.get(attempt.submission_id))
 
+    @precondition(when("running"))
     @rule(data=st.data(), lease=st.none() | st.just(Lease(owner_id="owner_3", lease_expires_at=1)))
     def replace_with_journal(self, data: st.DataObject, lease: Lease | None) -> None:
         attempt, next_id = self.draw_attempt(data, "running"), self.new_name("attempt")
@@ -105,9 +109,10 @@ class HistoryRules(TwoSides):
         self.same(lambda stores: stores.journals.append_segment(key, index, body))
         self.same(lambda stores: stores.journals.segments(key))
 
-    @rule(data=st.data(), delete=st.booleans(), submission_id=submission_ids)
-    def mark_attempt(self, data: st.DataObject, delete: bool, submission_id: str) -> None:
-        attempt = self.draw_attempt(data).model_copy(update={"submission_id": submission_id})
+    @precondition(when("running"))
+    @rule(data=st.data(), delete=st.booleans())
+    def mark_attempt(self, data: st.DataObject, delete: bool) -> None:
+        attempt = self.draw_attempt(data)
         self.same(lambda stores: stores.journals.delete_marker(attempt) if delete else stores.journals.insert_marker(attempt))
         self.same(lambda stores: stores.journals.list_markers(), unordered=True)
 
