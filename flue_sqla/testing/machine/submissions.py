@@ -20,7 +20,7 @@ Kind = type[DispatchInput] | type[DirectInput]
 
 owners = st.sampled_from(["owner_1", "owner_2"])
 messages = st.sampled_from([signal("one"), signal("two"), user("one"), user("one", image(b"a")), user("one", image(b"b"), image(""))])
-kinds = st.sampled_from([DispatchInput, DirectInput])
+kinds: st.SearchStrategy[Kind] = st.just(DispatchInput) | st.just(DirectInput)
 budgets = st.none() | st.integers(1, 3).map(lambda attempts: Durability(max_attempts=attempts, timeout_at=9_999_999_999_999))
 leases = st.none() | owners.map(lambda owner: Lease(owner_id=owner, lease_expires_at=1))
 errors = st.sampled_from(["it failed", "naïve \U0001f916 failure"])
@@ -80,7 +80,7 @@ class SubmissionRules(TwoSides):
     @rule()
     def everything_is_ready(self) -> None:
         for row in self.model.submissions.list_unready():
-            self.same(lambda stores, name=row.submission_id: stores.submissions.mark_ready(name))
+            self._ask("mark_ready", row.submission_id)
 
     # -- claims --
 
