@@ -80,7 +80,7 @@ def _glance_statement(placement: Placement) -> sa.CompoundSelect[Any]:
 def glance(connection: sa.Connection, ways: SchemaDialect, placement: Placement) -> Facts | None:
     """One SELECT that tells all about a migrated database; None where one of its two tables is missing."""
     try:
-        rows = _in_savepoint(connection, _glance_statement(placement))
+        rows = _try(connection, ways, _glance_statement(placement))
     except DBAPIError as error:
         if ways.obstacle(error) is not Obstacle.OTHER:
             raise
@@ -89,15 +89,17 @@ def glance(connection: sa.Connection, ways: SchemaDialect, placement: Placement)
     return Facts(stamps=stamps, versions=tuple(name for kind, name, _ in rows if kind == "version"))
 
 
-def _in_savepoint(connection: sa.Connection, statement: sa.Executable) -> list[Any]:
+def _try(connection: sa.Connection, ways: SchemaDialect, statement: sa.Executable) -> list[Any]:
     """Execute a SELECT that may fail, and leave the caller's transaction, or the absence of one, as it was."""
-    if connection.in_transaction():
+    joined = connection.in_transaction()
+    if joined and ways.failure_ends_transaction:
         with connection.begin_nested():
             return list(connection.execute(statement, execution_options=NO_TRANSLATION))
     try:
         return list(connection.execute(statement, execution_options=NO_TRANSLATION))
     finally:
-        connection.rollback()
+        if not joined:
+            connection.rollback()
 
 
 def examine(connection: sa.Connection, ways: SchemaDialect, placement: Placement) -> Facts:

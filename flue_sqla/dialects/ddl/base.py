@@ -43,6 +43,8 @@ class SchemaDialect:
     profile: ClassVar[str]
     transactional_ddl: ClassVar[bool] = True
     """A death in the middle of a migration leaves nothing behind."""
+    failure_ends_transaction: ClassVar[bool] = False
+    """After a statement that failed, the rest of the transaction is refused."""
     index_if_not_exists: ClassVar[bool] = True
     """CREATE INDEX IF NOT EXISTS; MySQL has none, MariaDB has."""
     names_unique_keys: ClassVar[bool] = True

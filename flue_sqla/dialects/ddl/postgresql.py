@@ -36,6 +36,7 @@ def _named(schema: str | None) -> sa.ColumnElement[Any]:
 
 class PostgreSQLSchema(SchemaDialect):
     profile: ClassVar[str] = "postgres"
+    failure_ends_transaction: ClassVar[bool] = True
     # Whatever the engine's default: after waiting for the lock we must see what its last holder committed.
     begin_options: ClassVar[dict[str, Any]] = {"isolation_level": "READ COMMITTED"}
     glance_options: ClassVar[dict[str, Any]] = {"isolation_level": "AUTOCOMMIT"}
