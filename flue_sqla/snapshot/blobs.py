@@ -7,10 +7,8 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Final
 
-from flue_sqla.artifacts.options import StoreOptions
 from flue_sqla.artifacts.parts import Assembler
 from flue_sqla.artifacts.store import ObjectStore
-from flue_sqla.artifacts.stores import Stores
 from flue_sqla.errors import ArtifactConflictError, ArtifactStoreError, SnapshotConflictError, SnapshotError
 from flue_sqla.snapshot.ledger import Ledger
 from flue_sqla.snapshot.reader import Blob
@@ -19,7 +17,7 @@ from flue_sqla.snapshot.writer import SnapshotWriter
 if TYPE_CHECKING:
     from flue_sqla.flue import Flue
 
-__all__ = ["BlobLoader", "export_blobs", "store_of"]
+__all__ = ["BlobLoader", "export_blobs"]
 
 _PIECE: Final = 1 << 20
 
@@ -31,11 +29,7 @@ def export_blobs(flue: Flue, writer: SnapshotWriter, ledger: Ledger) -> None:
         SnapshotError: bytes are missing or corrupt.
         ArtifactStoreError: the object store failed.
     """
-    with store_of(flue) as store:
-        _export(store, writer, ledger)
-
-
-def _export(store: ObjectStore, writer: SnapshotWriter, ledger: Ledger) -> None:
+    store = flue._stores.blocking()
     for sha256, key, size in ledger.digests():
         if store.stat(key) is None:
             raise SnapshotError(
@@ -44,20 +38,6 @@ def _export(store: ObjectStore, writer: SnapshotWriter, ledger: Ledger) -> None:
                 remedy="If it was deleted while the export ran, export again; else run `flue-sqla artifacts sweep`.",
             )
         writer.blob(sha256, size, _pieces(store, key, size))
-
-
-@contextlib.contextmanager
-def store_of(flue: Flue) -> Iterator[ObjectStore]:
-    """The configured object store.
-
-    Raises:
-        ConfigurationError: the settings of the store are wrong.
-    """
-    stores = Stores(StoreOptions.from_settings(flue.settings))
-    try:
-        yield stores.blocking()
-    finally:
-        stores.close()
 
 
 class BlobLoader:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -13,6 +13,7 @@ from flue_sqla.snapshot.blobs import export_blobs
 from flue_sqla.snapshot.catalogue import EXCLUDED, TABLES, SnapshotTable
 from flue_sqla.snapshot.database import Rows, one_view, require_flue
 from flue_sqla.snapshot.document import Header
+from flue_sqla.snapshot.layout import Row
 from flue_sqla.snapshot.ledger import Ledger
 from flue_sqla.snapshot.report import SnapshotInfo
 from flue_sqla.snapshot.summary import info_of
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["export"]
 
+Note = Callable[[Row], None]
 _NO_TENANT: Final = "the snapshot is of one tenant, and this table knows no tenants"
 
 
@@ -54,7 +56,8 @@ def export(flue: Flue, path: str | os.PathLike[str], *, blobs: bool = False, ten
             writer.header(header)
             with one_view(flue) as rows:
                 for table in tables:
-                    writer.table(table.name, _lines(rows, table, tenant, ledger if blobs else None))
+                    note = _note_bytes(flue, table, ledger) if blobs and table.tenant_column is not None else None
+                    writer.table(table.name, _lines(rows, table, tenant, note))
             # The database is let go first: uploading and downloading may take hours.
             if blobs:
                 export_blobs(flue, writer, ledger)
@@ -82,10 +85,8 @@ def _header(tables: list[SnapshotTable], *, blobs: bool, tenant: str | None) -> 
     )
 
 
-def _lines(rows: Rows, table: SnapshotTable, tenant: str | None, places: Ledger | None) -> Iterator[bytes]:
+def _lines(rows: Rows, table: SnapshotTable, tenant: str | None, note: Note | None) -> Iterator[bytes]:
     codec = RowCodec(table, table.columns)
-    note = places is not None and table.tenant_column is not None
-    state, sha256, key, size = table.positions(("state", "sha256", "storage_key", "size")) if note else (0, 0, 0, 0)
     for row in rows.stream(table, tenant=tenant):
         try:
             if not rows.bulk.typed_columns:
@@ -97,5 +98,17 @@ def _lines(rows: Rows, table: SnapshotTable, tenant: str | None, places: Ledger 
                 meta={"table": table.name, "key": [str(row[at]) for at in table.key_positions]},
                 remedy="Repair or remove the row.",
             ) from problem.__cause__
-        if places is not None and note and row[state] != "deleting":
-            places.place(row[sha256], row[key], row[size])
+        if note is not None:
+            note(row)
+
+
+def _note_bytes(flue: Flue, table: SnapshotTable, ledger: Ledger) -> Note:
+    """Note where the bytes of each artifact are."""
+    state, sha256, key, size, identity, store = table.positions(("state", "sha256", "storage_key", "size", "id", "store"))
+
+    def note(row: Row) -> None:
+        if row[state] != "deleting":
+            flue._stores.refuse_elsewhere(row[identity], row[store])
+            ledger.place(row[sha256], row[key], row[size])
+
+    return note

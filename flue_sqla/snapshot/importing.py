@@ -11,9 +11,9 @@ import sqlalchemy as sa
 
 from flue_sqla.dialects import implementation
 from flue_sqla.dialects.bulk import placed
-from flue_sqla.errors import InvalidInputError, SnapshotConflictError, SnapshotError
+from flue_sqla.errors import FlueError, InvalidInputError, OutcomeUnknown, SnapshotConflictError, SnapshotError
 from flue_sqla.schema.connections import connected, under_lock
-from flue_sqla.snapshot.blobs import BlobLoader, store_of
+from flue_sqla.snapshot.blobs import BlobLoader
 from flue_sqla.snapshot.catalogue import TABLES, SnapshotTable
 from flue_sqla.snapshot.database import Rows, refuse_foreign_schema, refused_rows, require_flue, typed_errors
 from flue_sqla.snapshot.ledger import Ledger
@@ -70,6 +70,7 @@ class _TargetLimits:
 
     def __init__(self, flue: Flue) -> None:
         with typed_errors(flue), connected(flue.engine) as connection:
+            connection = connection.execution_options(flue_begin="DEFERRED")
             refuse_foreign_schema(flue, connection)
             rows = Rows(connection, implementation(connection.dialect), flue.schema)
             self._statement_limit = rows.bulk.statement_limit(connection)
@@ -101,14 +102,15 @@ class _Import:
             return self._rows(dry_run=self._dry_run)
         # Whatever would refuse the rows is asked first, so that no bytes are uploaded for nothing.
         self._rows(dry_run=True)
-        with store_of(self._flue) as store:
-            loader = BlobLoader(store, self._ledger)
-            try:
-                self._upload(loader)
-                report = self._rows(dry_run=False)
-            except SnapshotError:
-                loader.take_back()
-                raise
+        loader = BlobLoader(self._flue._stores.blocking(), self._ledger)
+        try:
+            self._upload(loader)
+            report = self._rows(dry_run=False)
+        except OutcomeUnknown:
+            raise  # the rows may be there, so their bytes must stay: a sweep will tell
+        except FlueError:
+            loader.take_back()
+            raise
         report.blobs_stored, report.blobs_present = loader.stored, loader.present
         return report
 
@@ -177,6 +179,10 @@ class _Import:
 
     def _fill(self, rows: Rows, report: LoadReport, dry_run: bool) -> None:
         self._reader.rewind()
+        numbered = not dry_run and self._tenant is None
+        if numbered:
+            # Whoever wrote the rows that are there may have left the counter behind: a merge takes its numbers from it.
+            rows.restart_sequence(TABLES[0], "sequence")
         loader: TableLoader | None = None
         for part in self._reader.parts():
             if isinstance(part, Blob):
@@ -189,5 +195,5 @@ class _Import:
             loader.load(part)
         if self._reader.trailer != self._trailer:
             raise SnapshotError("The file changed while it was read.", remedy="Import a file that nobody writes to.")
-        if not dry_run and self._tenant is None:
+        if numbered:
             rows.restart_sequence(TABLES[0], "sequence")

@@ -19,7 +19,6 @@ from flue_sqla.snapshot.layout import Row
 
 __all__ = ["Problem", "RowCodec", "kind_of"]
 _ESCAPED_SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
-_ESCAPED_SURROGATE: Final = re.compile(rb"\\\\u[dD][89a-fA-F]")
 
 
 class Problem(Exception):

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
 from flue_sqla.models import metadata_for
+
+if TYPE_CHECKING:
+    from flue_sqla import Flue
 
 Rows = list[dict[str, Any]]
 
@@ -85,10 +88,9 @@ def _key(name: str) -> str:
 
 
 def _submission(sequence: int, submission_id: str, status: str, **more: Any) -> dict[str, Any]:
-    empty = dict.fromkeys(
-        ("canonical_ready_at", "attempt_id", "input_applied_at", "abort_requested_at", "started_at", "joined_into", "settled_at")
-        + ("error", "owner_id", "settlement_record_id", "settlement_record")
-    )
+    times = ("canonical_ready_at", "input_applied_at", "abort_requested_at", "started_at", "settled_at")
+    texts = ("attempt_id", "joined_into", "error", "owner_id", "settlement_record_id", "settlement_record")
+    empty = dict.fromkeys([*times, *texts])
     given = {"sequence": sequence, "submission_id": submission_id, "session_key": _key(submission_id), "kind": "direct"}
     counted = {"attempt_count": 0, "max_attempts": 10, "timeout_at": 0, "lease_expires_at": 0, "accepted_at": 1_700_000_000_000}
     return {**empty, **given, **counted, "payload": '{"message":"hé"}', "status": status, **more}
@@ -145,26 +147,38 @@ def _artifact(artifact_id: str, tenant: str, *, full: bool) -> dict[str, Any]:
     return known | ({**optional, "deleted_at": 9} if full else {**dict.fromkeys(optional), "deleted_at": None})
 
 
-def insert(engine: sa.Engine, rows: dict[str, Rows], schema: str | None = None) -> None:
+def insert(engine: sa.Engine, rows: dict[str, Rows]) -> None:
     """Write logical rows into a database of any kind, in the layout of its profile."""
-    metadata = metadata_for(engine.dialect.name)
-    options = {"schema_translate_map": {None: schema} if schema else {}}
     with engine.begin() as connection:
-        for table_name, logical in rows.items():
-            for table, physical in _physical(engine.dialect.name, table_name, logical):
-                statement: Any = sa.insert(metadata.tables[table])
-                if table == "flue_agent_submissions" and engine.dialect.name == "postgresql":
-                    _override_identity(connection, physical, schema)
-                elif physical:
-                    connection.execute(statement, physical, execution_options=options)
+        insert_on(connection, rows)
 
 
-def _override_identity(connection: sa.Connection, rows: Rows, schema: str | None) -> None:
+def insert_on(connection: sa.Connection, rows: dict[str, Rows]) -> None:
+    """The same on a connection."""
+    dialect = connection.dialect.name
+    metadata = metadata_for(dialect)
+    for table_name, logical in rows.items():
+        for table, physical in _physical(dialect, table_name, logical):
+            if table == "flue_agent_submissions" and dialect == "postgresql":
+                _override_identity(connection, physical)
+            elif physical:
+                connection.execute(sa.insert(metadata.tables[table]), physical)
+
+
+def insert_elsewhere(flue: Flue, schema: str) -> None:
+    """The small sample into a schema of its own."""
+    with flue.engine.begin() as connection:
+        quoted = schema.replace('"', '""').replace("%", "%%")
+        connection.exec_driver_sql(f'SET LOCAL search_path TO "{quoted}"')
+        insert_on(connection, small())
+
+
+def _override_identity(connection: sa.Connection, rows: Rows) -> None:
     for row in rows:
         names = list(row)
-        table = f'"{schema}".flue_agent_submissions' if schema else "flue_agent_submissions"
         values = ", ".join(f":{name}" for name in names)
-        connection.execute(sa.text(f"INSERT INTO {table} ({', '.join(names)}) OVERRIDING SYSTEM VALUE VALUES ({values})"), row)
+        statement = f"INSERT INTO flue_agent_submissions ({', '.join(names)}) OVERRIDING SYSTEM VALUE VALUES ({values})"
+        connection.execute(sa.text(statement), row)
 
 
 def _physical(dialect: str, table: str, rows: Rows) -> list[tuple[str, Rows]]:
@@ -237,12 +251,11 @@ def _spilled_checkpoints(rows: Rows) -> list[tuple[str, Rows]]:
     return [("flue_conversation_fold_checkpoints", parents), ("flue_conversation_fold_checkpoint_chunks", pieces)]
 
 
-def physical_rows(engine: sa.Engine, schema: str | None = None) -> dict[str, list[tuple[Any, ...]]]:
+def physical_rows(engine: sa.Engine) -> dict[str, list[tuple[Any, ...]]]:
     """Every row of every table of ours as it is stored, to compare a database with itself."""
     found = {}
-    options = {"schema_translate_map": {None: schema} if schema else {}}
     with engine.connect() as connection:
         for table in metadata_for(engine.dialect.name).sorted_tables:
-            result = connection.execute(sa.select(*table.c), execution_options=options)
+            result = connection.execute(sa.select(*table.c))
             found[table.name] = sorted((tuple(row) for row in result), key=repr)
     return found

@@ -44,7 +44,7 @@ class PostgreSQLBulk(BulkDialect):
             return
         preparer = connection.dialect.identifier_preparer
         names = ", ".join(preparer.quote(column) for column in columns)
-        command = f"COPY {_qualified(connection, schema, table)} ({names}) FROM STDIN".replace("%%", "%")
+        command = f"COPY {_qualified(connection, schema, table)} ({names}) FROM STDIN"
         with _wrapped(connection, command), _cursor(connection) as cursor, cursor.copy(command) as copy:
             write_row = copy.write_row
             for row in rows:
@@ -63,7 +63,7 @@ class PostgreSQLBulk(BulkDialect):
     @contextmanager
     def exclusive(self, connection: sa.Connection, schema: str | None, tables: Sequence[sa.Table]) -> Iterator[None]:
         # Readers may go on; every writer waits, and so does SELECT FOR UPDATE.
-        names = ", ".join(_qualified(connection, schema, table) for table in tables)
+        names = ", ".join(_qualified(connection, schema, table) for table in tables).replace("%", "%%")
         connection.exec_driver_sql(f"LOCK TABLE {names} IN EXCLUSIVE MODE")
         yield
 
@@ -76,9 +76,10 @@ class _RegClass(sa.types.UserDefinedType[Any]):
 
 
 def _qualified(connection: sa.Connection, schema: str | None, table: sa.Table) -> str:
+    """The table's quoted name as plain text: SQLAlchemy doubles percent signs for the driver."""
     preparer = connection.dialect.identifier_preparer
     name = preparer.quote(table.name)
-    return f"{preparer.quote_schema(schema)}.{name}" if schema else name
+    return (f"{preparer.quote_schema(schema)}.{name}" if schema else name).replace("%%", "%")
 
 
 @contextmanager
