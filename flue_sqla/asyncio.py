@@ -27,6 +27,7 @@ from flue_sqla.flue import Flue, Repositories, not_settled
 from flue_sqla.listening import AsyncListening
 from flue_sqla.listening.conversations import AsyncLiveConversations
 from flue_sqla.listening.events import AsyncLiveEvents
+from flue_sqla.maintenance import AsyncMaintenance
 from flue_sqla.records.outcome import DispatchReceipt, Outcome
 from flue_sqla.records.unset import UNSET
 from flue_sqla.settings import FlueSettings
@@ -103,7 +104,7 @@ class AsyncUnit(AsyncRepositories):
     """Several awaited calls in one transaction."""
 
 
-class AsyncFlue(AsyncRepositories):
+class AsyncFlue(AsyncMaintenance, AsyncRepositories):
     """:class:`~flue_sqla.flue.Flue` for ``asyncio``; arguments as there, with an ``AsyncEngine``. Belongs to one event loop at a time."""
 
     sync: Flue

@@ -25,6 +25,7 @@ from flue_sqla.errors import ConfigurationError, FlueError, WaitTimeoutError
 from flue_sqla.listening import Listening
 from flue_sqla.listening.conversations import LiveConversations
 from flue_sqla.listening.events import LiveEvents
+from flue_sqla.maintenance import Maintenance
 from flue_sqla.records.outcome import DispatchReceipt, Outcome
 from flue_sqla.records.submission import Submission
 from flue_sqla.records.unset import UNSET
@@ -142,7 +143,7 @@ class Unit(Repositories):
     """Several calls in one transaction: ours (``flue.begin()``) or the host's (``flue.bind(session)``)."""
 
 
-class Flue(Repositories):
+class Flue(Maintenance, Repositories):
     """Durable agent state in one database.
 
     Args:

@@ -24,7 +24,7 @@ class LiveEvents(Events):
     def follow(
         self, path: str, offset: str = "-1", *, limit: int | None = None, idle_timeout_ms: int | None = None
     ) -> Following[StoredEvent]:
-        """Yield the events after ``offset``, then those that any process appends, as they come; ends after the last event of a closed stream.
+        """Yield the events after ``offset``, then those that any process appends, as they come, until the last one of a closed stream.
 
         A stream that does not exist yet is waited for. Wakes at once for appends of this process and, on PostgreSQL, of every other one;
         elsewhere after a poll interval at most. Survives a restart of the database.

@@ -8,6 +8,8 @@ from flue_sqla.records.conversation import FoldCheckpoint, ProducerClaim, Stream
 from flue_sqla.records.event import EventPage, EventStreamMeta, StoredEvent
 from flue_sqla.records.journal import AttemptMarker, StreamSegment, TurnJournal
 from flue_sqla.records.outcome import DispatchReceipt, Outcome
+from flue_sqla.records.overview import AgentStatus, StatusReport, SubmissionSummary
+from flue_sqla.records.retention import PruneProgress, PruneReport
 from flue_sqla.records.run import Run, RunPage, RunPointer, WorkflowRunPointer
 from flue_sqla.records.submission import (
     Admission,
@@ -26,6 +28,7 @@ from flue_sqla.records.unset import UNSET, Unset, UnsetType
 __all__ = [
     "UNSET",
     "Admission",
+    "AgentStatus",
     "Artifact",
     "ArtifactPage",
     "Attachment",
@@ -42,11 +45,14 @@ __all__ = [
     "Lease",
     "Outcome",
     "ProducerClaim",
+    "PruneProgress",
+    "PruneReport",
     "Receipt",
     "Run",
     "RunPage",
     "RunPointer",
     "SettlementObligation",
+    "StatusReport",
     "StoredEvent",
     "StreamBatch",
     "StreamIdentity",
@@ -54,6 +60,7 @@ __all__ = [
     "StreamPage",
     "StreamSegment",
     "Submission",
+    "SubmissionSummary",
     "SweepReport",
     "TraceCarrier",
     "TurnJournal",

@@ -24,7 +24,7 @@ from flue_sqla.models.tables import (
 from flue_sqla.repositories.per_dialect import PerDialect
 from flue_sqla.repositories.scope import Executor
 
-__all__ = ["DEPENDENTS", "RECEIPTS_FOR_MS", "leaves_receipt", "remove_submissions"]
+__all__ = ["RECEIPTS_FOR_MS", "dependents", "leaves_receipt", "remove_submissions"]
 
 RECEIPTS_FOR_MS: Final = 30 * 24 * 3_600_000
 """How long a receipt is kept unless prune is told otherwise: 30 days."""
@@ -33,7 +33,6 @@ _KEYED_PREFIX: Final = "sub_ik_"
 
 _s = submissions.c
 _IDS: sa.BindParameter[Any] = sa.bindparam("of_submissions", expanding=True)
-_OWNED_IMAGES = sa.and_(image_chunks.c.owner_kind == "submission", image_chunks.c.owner_id.in_(_IDS))
 
 
 def leaves_receipt() -> sa.ColumnElement[bool]:
@@ -49,18 +48,21 @@ def _receipts(dialect: DialectImpl) -> Any:
 
 _LEAVE_RECEIPTS: PerDialect[Any] = PerDialect(_receipts)
 
-_STREAM_KEYS = sa.select(turn_journals.c.stream_key).where(turn_journals.c.submission_id.in_(_IDS), turn_journals.c.stream_key.is_not(None))
 
-DEPENDENTS: Final[tuple[tuple[sa.Table, sa.ColumnElement[bool]], ...]] = (
-    (stream_chunks, stream_chunks.c.stream_key.in_(_STREAM_KEYS)),
-    (turn_journals, turn_journals.c.submission_id.in_(_IDS)),
-    (image_chunks, _OWNED_IMAGES),
-    (submission_chunks, submission_chunks.c.submission_id.in_(_IDS)),
-    (attempt_markers, attempt_markers.c.submission_id.in_(_IDS)),
-)
-"""What hangs on submissions, in the order in which it has to go, with the condition for the ids ``of_submissions``."""
+def dependents(ids: Any) -> list[tuple[sa.Table, sa.ColumnElement[bool]]]:
+    """What hangs on submissions, in the order in which it has to go; ``ids`` is a list parameter or a query of submission ids."""
+    journal = turn_journals.c
+    stream_keys = sa.select(journal.stream_key).where(journal.submission_id.in_(ids), journal.stream_key.is_not(None))
+    return [
+        (stream_chunks, stream_chunks.c.stream_key.in_(stream_keys)),
+        (turn_journals, journal.submission_id.in_(ids)),
+        (image_chunks, sa.and_(image_chunks.c.owner_kind == "submission", image_chunks.c.owner_id.in_(ids))),
+        (submission_chunks, submission_chunks.c.submission_id.in_(ids)),
+        (attempt_markers, attempt_markers.c.submission_id.in_(ids)),
+    ]
 
-_DELETES = tuple((table.name, sa.delete(table).where(condition)) for table, condition in DEPENDENTS)
+
+_DELETES = tuple((table.name, sa.delete(table).where(condition)) for table, condition in dependents(_IDS))
 _DELETE = sa.delete(submissions).where(_s.submission_id.in_(_IDS))
 
 

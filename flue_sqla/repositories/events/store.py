@@ -43,7 +43,7 @@ class Events:
         Raises:
             StreamMissingError, StreamClosedError: nothing was written.
             InvalidInputError: the event has no JSON text; no statement was sent.
-            OutcomeUnknown: the answer was lost, and an event without a key cannot be recognised; use :meth:`append_once` where that matters.
+            OutcomeUnknown: the answer was lost, and an event without a key cannot be recognised; :meth:`append_once` can.
         """
         self._check_path(path)
         data = canonical_json(event)

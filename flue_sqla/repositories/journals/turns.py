@@ -163,9 +163,9 @@ class TurnPart(JournalPart):
         attempt: Attempt,
         phase: str,
         *,
-        checkpoint_leaf_id: str | None | UnsetType = UNSET,
+        checkpoint_leaf_id: str | UnsetType | None = UNSET,
         tool_request: Any = UNSET,
-        stream_key: str | None | UnsetType = UNSET,
+        stream_key: str | UnsetType | None = UNSET,
     ) -> bool:
         """Go to ``phase``; options that are not given keep what is stored.
 
@@ -183,7 +183,9 @@ class TurnPart(JournalPart):
         self._check(**{name: value for name, value in options.items() if name != "tool_request_json"})
         parameters = {"new_phase": phase, **{f"new_{name}": value for name, value in options.items()}}
 
-        def operation(executor: Executor, statement: sa.Update = _update_phase(frozenset(options))) -> bool:
+        statement = _update_phase(frozenset(options))
+
+        def operation(executor: Executor) -> bool:
             self._scope.dialect.check_packet(executor, options.get("tool_request_json") or "")
             return self._change(executor, statement, attempt, **parameters)
 
@@ -241,9 +243,11 @@ class TurnPart(JournalPart):
 
         if self._scope.dialect.single_statement:
             statement = _replace_in_one(with_lease=lease is not None)
-            row = self._scope.single(
-                lambda executor: next(iter(grouped(executor.execute(statement, self._gate(attempt, **parameters)))), None), confirm=confirmed
-            )
+
+            def replace(executor: Executor) -> StoredRow | None:
+                return next(iter(grouped(executor.execute(statement, self._gate(attempt, **parameters)))), None)
+
+            row = self._scope.single(replace, confirm=confirmed)
         else:
             row = self._scope.write(lambda executor: self._replace(executor, attempt, parameters), confirm=confirmed)
         return None if row is None else parse(row)

@@ -73,7 +73,8 @@ class RunLog:
         try:
             self._events.create(self.path)
         except Exception as error:
-            self._guarded("record of a run without a stream", lambda: self._end(None, _told(error)))
+            told = _told(error)
+            self._guarded("record of a run without a stream", lambda: self._end(None, told))
             raise
         self._store(run_start(self.run_id, self.workflow_name, self.started_at, None if self._input is UNSET else self._input))
 
