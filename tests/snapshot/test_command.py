@@ -1,0 +1,56 @@
+"""``flue-sqla snapshot``: the same for operators, with documents for programs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flue_sqla import Flue
+from flue_sqla.cli.main import run
+from tests.databases.contract import Database
+from tests.snapshot import samples
+
+
+def call(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, Any, Any]:
+    code = run([*arguments, "--json"])
+    out, err = capsys.readouterr()
+    return code, json.loads(out) if out else None, json.loads(err) if err else None
+
+
+def test_export_inspect_import(migrated: Database, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    flue = Flue(migrated.url)
+    samples.insert(flue.engine, samples.small())
+    flue.close()
+    total = sum(map(len, samples.small().values()))
+    path = str(tmp_path / "a.snap")
+    code, exported, _ = call(capsys, "snapshot", "export", path, "--url", migrated.url)
+    assert (code, exported["rows"], exported["tenant"], exported["blobs"]["included"]) == (0, total, None, False)
+    code, inspected, _ = call(capsys, "snapshot", "inspect", path)
+    assert inspected == exported
+    code, _, failure = call(capsys, "snapshot", "import", path, "--url", migrated.url)
+    assert (code, failure["error"]["code"]) == (1, "snapshot_conflict")
+    code, told, _ = call(capsys, "snapshot", "import", path, "--mode", "merge", "--dry-run", "--url", migrated.url)
+    assert (code, told["skipped"], told["dryRun"]) == (0, total, True)
+    code, done, _ = call(capsys, "snapshot", "import", path, "--mode", "replace", "--url", migrated.url)
+    assert (code, done["inserted"], done["deleted"]) == (0, total, total)
+
+
+def test_text_for_people(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    url = f"sqlite:///{tmp_path / 'a.db'}"
+    assert run(["upgrade", "--url", url]) == 0
+    assert run(["snapshot", "export", str(tmp_path / "a.snap"), "--url", url]) == 0
+    assert run(["snapshot", "import", str(tmp_path / "a.snap"), "--url", url]) == 0
+    out = capsys.readouterr().out
+    assert "0 rows of schema flue_" in out
+    assert "Done: 0 rows inserted" in out
+
+
+def test_a_damaged_file_and_a_foreign_schema_have_their_exit_codes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "bad.snap").write_bytes(b"nothing of the kind")
+    code, _, failure = call(capsys, "snapshot", "inspect", str(tmp_path / "bad.snap"))
+    assert (code, failure["error"]["code"]) == (1, "snapshot_invalid")
+    code, _, failure = call(capsys, "snapshot", "export", str(tmp_path / "x.snap"), "--url", f"sqlite:///{tmp_path / 'new.db'}")
+    assert (code, failure["error"]["code"]) == (4, "schema_version_unsupported")
