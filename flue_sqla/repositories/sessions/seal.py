@@ -1,9 +1,9 @@
 """Digests that spare re-reading a session: what was stored last, and whether it was this library that stored it.
 
 ``prefix_digest`` of a session row is a *seal* of 64 hex digits: how many of the first entries it covers (8), a digest over theirs (28),
-and a digest of the row's own document (28). Every writer of a session rewrites that document, so a seal whose last part still fits says that
-nobody else wrote since, and that the digests of the entries and the counts beside it can be trusted. A row without a seal, or with one
-that does not fit (a Flue server wrote it), is compared by its texts.
+and a digest of the row's own document (28). Every writer of a session rewrites that document, so a seal whose last part still fits says
+that nobody else wrote since, and that the digests of the entries and the counts beside it can be trusted. A row without a seal, or with
+one that does not fit (a Flue server wrote it), is compared by its texts.
 """
 
 from __future__ import annotations
