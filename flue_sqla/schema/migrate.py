@@ -69,7 +69,7 @@ def upgrade(
         verdict = admit(connection, ways, placement)
         if verdict.compatible:
             return verdict
-        _run(connection, ways, placement, lambda script, heads: script._upgrade_revs(revision, heads))
+        _run(connection, ways, placement, revision, lambda script, heads: script._upgrade_revs(revision, heads))
         return replace(judge_thoroughly(connection, ways, placement), previous=verdict.kind)
 
     return under_lock(bind, schema, lock_timeout_ms, work)
@@ -94,7 +94,7 @@ def downgrade(
         verdict = judge_thoroughly(connection, ways, placement)
         if not (verdict.compatible or verdict.kind is VerdictKind.BEHIND):
             raise verdict.error()
-        _run(connection, ways, placement, lambda script, heads: script._downgrade_revs(revision, heads), force=force)
+        _run(connection, ways, placement, revision, lambda script, heads: script._downgrade_revs(revision, heads), force=force)
         return replace(judge_thoroughly(connection, ways, placement), previous=verdict.kind)
 
     return under_lock(bind, schema, lock_timeout_ms, work)
@@ -167,14 +167,20 @@ def revision_options(ways: SchemaDialect, placement: Placement, *, force: bool =
     }
 
 
-def _run(connection: sa.Connection, ways: SchemaDialect, placement: Placement, steps: Steps, *, force: bool = False) -> None:
+def _run(connection: sa.Connection, ways: SchemaDialect, placement: Placement, revision: str, steps: Steps, *, force: bool = False) -> None:
     from alembic.runtime.migration import MigrationContext
     from alembic.script import ScriptDirectory
+    from alembic.util import CommandError
+
+    from flue_sqla.schema.offline import unknown_revision
 
     script = ScriptDirectory(str(script_location()))
     options = {**revision_options(ways, placement, force=force), "script": script, "fn": lambda heads, _: steps(script, heads)}
     context = MigrationContext.configure(connection, opts=options)
-    context.run_migrations(context=context)
+    try:
+        context.run_migrations(context=context)
+    except CommandError as error:
+        raise unknown_revision(revision) from error
 
 
 def _write(output: TextIO | None, text: str) -> None:

@@ -17,13 +17,13 @@ from flue_sqla.dialects.ddl import SchemaDialect, schema_dialect
 from flue_sqla.errors import ConfigurationError
 from flue_sqla.models import profile_of
 from flue_sqla.schema.facts import Placement
-from flue_sqla.schema.release import ADOPTED_KEY, FORMAT_KEY, FORMAT_VERSION, LEGACY_KEY, LEGACY_RENAMED, META_TABLE
+from flue_sqla.schema.release import ADOPTED_KEY, FORMAT_KEY, FORMAT_VERSION, LEGACY_KEY, LEGACY_RENAMED, META_TABLE, REVISIONS
 from flue_sqla.schema.scripts import script_location
 
 if TYPE_CHECKING:
     from alembic.runtime.migration import MigrationContext
 
-__all__ = ["compiled", "script_text", "stamp_script", "write_script"]
+__all__ = ["compiled", "script_text", "stamp_script", "unknown_revision", "write_script"]
 
 
 def compiled(statement: sa.Executable, dialect: sa.Dialect) -> str:
@@ -51,15 +51,15 @@ def write_script(context: MigrationContext, placement: Placement, *, adopt: bool
     Raises ConfigurationError for a revision that does not exist.
     """
     from alembic.script import ScriptDirectory
-    from alembic.util import CommandError
+    from alembic.script.revision import RevisionError
 
     ways = schema_dialect(context.dialect)
     context.opts.update(flue_schema=placement.schema, flue_guarded=True)
     script = ScriptDirectory(str(script_location()))
     try:
         revisions = list(script.iterate_revisions(revision, "base"))[::-1]
-    except CommandError as error:
-        raise ConfigurationError(f"The revision {revision!r} does not exist.", meta={"revision": revision}) from error
+    except RevisionError as error:
+        raise unknown_revision(revision) from error
     write = context.impl.static_output
     write("\n".join(f"-- {line}" for line in _head(ways, adopt=adopt)))
     if ways.transactional_ddl:
@@ -77,6 +77,15 @@ def write_script(context: MigrationContext, placement: Placement, *, adopt: bool
         write(compiled(_record(version, found.revision, found.down_revision), context.dialect) + ";")
     if ways.transactional_ddl:
         write("COMMIT;")
+
+
+def unknown_revision(revision: str) -> ConfigurationError:
+    """No script has this name."""
+    return ConfigurationError(
+        f"The revision {revision!r} does not exist in this release.",
+        meta={"revision": revision, "known": list(REVISIONS)},
+        remedy="Name one of the known revisions, or head or base.",
+    )
 
 
 def _head(ways: SchemaDialect, *, adopt: bool) -> Iterator[str]:
