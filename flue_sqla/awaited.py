@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 
 from sqlalchemy.util import greenlet_spawn
@@ -32,6 +34,19 @@ def awaited(method: Callable[Concatenate[R, P], T]) -> Callable[Concatenate[Asyn
 
     @functools.wraps(method)
     async def call(self: AsyncRepository[R], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return await greenlet_spawn(functools.partial(method, self.sync, *args, **kwargs))
+        with _cancellable():
+            return await greenlet_spawn(functools.partial(method, self.sync, *args, **kwargs))
 
     return call
+
+
+@contextmanager
+def _cancellable() -> Iterator[None]:
+    """A cancellation that a driver swallowed (asyncmy does while it reads) still ends the task that it was meant for."""
+    task = asyncio.current_task()
+    before = task.cancelling() if task is not None else 0
+    try:
+        yield
+    finally:
+        if task is not None and task.cancelling() > before:
+            raise asyncio.CancelledError

@@ -33,7 +33,7 @@ _LONGEST_PAUSE = 0.25
 class _Unsent(Exception):
     """No connection could be had, so nothing was sent."""
 
-    def __init__(self, cause: DBAPIError) -> None:
+    def __init__(self, cause: Exception) -> None:
         super().__init__(str(cause))
         self.cause = cause
 
@@ -77,13 +77,13 @@ class EngineScope:
     def _checked_out(self, options: dict[str, Any]) -> sa.Connection:
         try:
             connection = self.engine.connect()
-        except DBAPIError as error:
+        except (DBAPIError, OSError) as error:  # asyncpg raises a refused connection as it is
             raise _Unsent(error) from error
         try:
             if self.dialect.peer_closed(connection):
                 connection.invalidate()
             return connection.execution_options(**options) if options else connection
-        except DBAPIError as error:
+        except (DBAPIError, OSError) as error:
             connection.close()
             raise _Unsent(error) from error
 
@@ -142,6 +142,7 @@ class EngineScope:
         writes: bool = True,
     ) -> T:
         doubtful = False
+        failure: Exception
         for attempt in range(_ATTEMPTS):
             try:
                 if not doubtful or confirm is None:
@@ -227,7 +228,7 @@ def typed(error: DBAPIError, dialect: DialectImpl) -> FlueError | DBAPIError:
     return error
 
 
-def _given_up(failure: DBAPIError, fault: Fault, doubtful: bool) -> FlueError:
+def _given_up(failure: Exception, fault: Fault, doubtful: bool) -> FlueError:
     if doubtful:
         return _outcome_unknown(failure)
     if fault is Fault.CONFLICT:
@@ -235,16 +236,17 @@ def _given_up(failure: DBAPIError, fault: Fault, doubtful: bool) -> FlueError:
     return DatabaseUnavailableError(f"The database cannot be reached: {_first_line(failure)}")
 
 
-def _conflict(error: DBAPIError) -> SerializationConflict:
+def _conflict(error: Exception) -> SerializationConflict:
     return SerializationConflict(f"Another transaction was faster, and nothing of this one was written: {_first_line(error)}")
 
 
-def _outcome_unknown(error: DBAPIError) -> OutcomeUnknown:
+def _outcome_unknown(error: Exception) -> OutcomeUnknown:
     return OutcomeUnknown(f"The connection broke before the answer came, so the outcome is unknown: {_first_line(error)}")
 
 
-def _first_line(error: DBAPIError) -> str:
-    return str(error.orig).strip().partition("\n")[0] or type(error.orig).__name__
+def _first_line(error: Exception) -> str:
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    return str(cause).strip().partition("\n")[0] or type(cause).__name__
 
 
 def _pause(attempt: int) -> None:

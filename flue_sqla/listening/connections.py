@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import sqlalchemy as sa
+from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import PoolProxiedConnection
 
 from flue_sqla.engines import create_async_engine, create_engine
 
-__all__ = ["async_listen_engine", "detached", "listen_engine", "open_detached", "send"]
+__all__ = ["async_listen_engine", "detached", "driver_connection", "listen_engine", "open_detached", "send"]
 
 
 def open_detached(engine: sa.Engine) -> PoolProxiedConnection:
@@ -22,6 +23,11 @@ def open_detached(engine: sa.Engine) -> PoolProxiedConnection:
     connection = engine.pool.recreate().connect()
     connection.detach()
     return connection
+
+
+def driver_connection(engine: sa.Engine, opened: PoolProxiedConnection) -> Any:
+    """The driver's own connection behind one of ours; a detached one does not tell by itself."""
+    return engine.dialect.get_driver_connection(cast(DBAPIConnection, opened.dbapi_connection))
 
 
 @contextlib.contextmanager

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
 import sqlalchemy as sa
 from sqlalchemy.util import greenlet_spawn
 
-from flue_sqla.listening.connections import async_listen_engine, open_detached, send
+from flue_sqla.listening.connections import async_listen_engine, driver_connection, open_detached, send
 from flue_sqla.listening.outage import FIRST_PAUSE, Outage
 from flue_sqla.listening.probe import PROBE_SECONDS, Deaf, Probe, Unsupported, explain
 from flue_sqla.signals import Signals
@@ -93,10 +93,10 @@ class NotificationTask:
                 arrived.set()
 
         opened = await greenlet_spawn(open_detached, engine)
-        ear = _ear(opened.driver_connection)
+        ear = _ear(driver_connection(engine, opened))
         try:
             await ear.listen(self._signals.channel, heard)
-            pump: asyncio.Future[Any] = asyncio.ensure_future(ear.pump(heard))
+            pump = asyncio.create_task(ear.pump(heard), name="flue-listener-pump")
             try:
                 await greenlet_spawn(send, self._engine, self._signals.channel, probe.payload)
                 await _first_of(arrived, pump)
@@ -125,7 +125,7 @@ async def _first_of(arrived: asyncio.Event, pump: asyncio.Future[Any]) -> None:
 class _AsyncEar(Protocol):
     async def listen(self, channel: str, heard: Heard) -> None: ...
 
-    async def pump(self, heard: Heard) -> None:
+    def pump(self, heard: Heard) -> Coroutine[Any, Any, None]:
         """Take in notifications; ends only with the connection, by an exception."""
         ...
 

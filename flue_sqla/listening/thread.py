@@ -11,10 +11,9 @@ from collections.abc import Callable
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.pool import PoolProxiedConnection
 
 from flue_sqla.forking import reset_in_child
-from flue_sqla.listening.connections import listen_engine, open_detached, send
+from flue_sqla.listening.connections import driver_connection, listen_engine, open_detached, send
 from flue_sqla.listening.outage import FIRST_PAUSE, Outage
 from flue_sqla.listening.probe import PROBE_SECONDS, Deaf, Probe, Unsupported, explain
 from flue_sqla.signals import Signals
@@ -120,7 +119,7 @@ class _Ear(threading.Thread):
         probe = Probe()
         opened = open_detached(engine)
         try:
-            connection = _psycopg_connection(opened)
+            connection = _psycopg_connection(driver_connection(engine, opened))
             connection.autocommit = True
             connection.execute(f'LISTEN "{self._signals.channel}"')
             send(self._engine, self._signals.channel, probe.payload)
@@ -157,8 +156,7 @@ class _Ear(threading.Thread):
                     self._signals.wake(payload)
 
 
-def _psycopg_connection(opened: PoolProxiedConnection) -> Any:
-    connection = opened.driver_connection
+def _psycopg_connection(connection: Any) -> Any:
     # By name: importing the driver here would demand that it is installed.
     if type(connection).__module__.partition(".")[0] != "psycopg":
         raise Unsupported
