@@ -1,0 +1,1 @@
+"""A small shop: the application in whose database flue_sqla lives."""
