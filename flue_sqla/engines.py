@@ -153,6 +153,7 @@ def _switch_to_wal(cursor: Any) -> None:
 def _begin_sqlite(connection: sa.Connection) -> None:
     # A writer takes its lock first: a deferred transaction that reads and then writes fails when another one wrote in between.
     # None: no transaction at all, for a single SELECT.
-    mode = connection.get_execution_options().get("flue_begin", "IMMEDIATE")
-    if mode is not None:
+    options = connection.get_execution_options()
+    mode = options.get("flue_begin", "IMMEDIATE")
+    if mode is not None and options.get("isolation_level") != "AUTOCOMMIT":
         connection.exec_driver_sql(f"BEGIN {mode}")

@@ -160,16 +160,20 @@ def _submissions(metadata: sa.MetaData, profile: str) -> None:
         sa.Index("flue_agent_submissions_queued_lane_idx", its.status, its.session_key, its.sequence)
         sa.Index("flue_agent_submissions_settled_idx", its.status, its.settled_at, its.sequence)
     else:
-        queued, settled = sa.text("status = 'queued'"), sa.text("status = 'settled'")
+        queued, settled = sa.text("status = 'queued' AND canonical_ready_at IS NOT NULL"), sa.text("status = 'settled'")
+        # On SQLite the status leads although every entry has the same: its planner prefers an equality to a range.
+        lane = (its.session_key, its.sequence) if profile == "postgres" else (its.status, its.session_key, its.sequence)
         sa.Index(
             "flue_agent_submissions_queued_lane_idx",
-            its.session_key,
-            its.sequence,
+            *lane,
             postgresql_ops={"session_key": 'COLLATE "C"'},
             postgresql_where=queued,
             sqlite_where=queued,
         )
         sa.Index("flue_agent_submissions_settled_idx", its.settled_at, its.sequence, postgresql_where=settled, sqlite_where=settled)
+    if profile == "postgres":
+        unsettled = sa.text("status <> 'settled'")
+        sa.Index("flue_agent_submissions_unsettled_idx", its.session_key, its.sequence, postgresql_where=unsettled)
     table(
         metadata,
         "flue_submission_chunks",

@@ -52,6 +52,8 @@ class DialectImpl:
     """SELECT … FOR UPDATE SKIP LOCKED."""
     lane_locks: ClassVar[bool] = False
     """Claims and joins take the session's lock as well, before any row (spec/submissions.md §9)."""
+    loose_index_scan: ClassVar[bool] = False
+    """GROUP BY over a prefix of an index reads one entry per group; elsewhere a recursive query does."""
     chunked_values: ClassVar[bool] = False
     """The ``sqlite`` profile: attachments and long texts are cut into chunk rows (spec/schema.md §3.7 to §3.9)."""
     row_value_ranges: ClassVar[bool] = True
@@ -90,10 +92,6 @@ class DialectImpl:
     def bytewise(self, text: sa.ColumnElement[str]) -> sa.ColumnElement[str]:
         """``text`` compared by its bytes, whatever the database's collation."""
         return text
-
-    def key_type(self) -> sa.types.TypeEngine[str]:
-        """The type that a session key is cast to inside a statement."""
-        return sa.Text()
 
     def begin_write(self, executor: Executor) -> None:
         """Take whatever a write transaction needs before its first read. Most databases need nothing."""

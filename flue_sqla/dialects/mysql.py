@@ -31,6 +31,7 @@ _STATEMENT_OVERHEAD = 64 * 1024
 class MySQLImpl(DialectImpl):
     name: ClassVar[str] = "mysql"
     lane_locks: ClassVar[bool] = True
+    loose_index_scan: ClassVar[bool] = True
     # A fresh snapshot per statement: our gates are locking reads, and gap locks would only make neighbours wait.
     snapshot_isolation: ClassVar[str | None] = "REPEATABLE READ"
     row_value_ranges: ClassVar[bool] = False
@@ -83,9 +84,6 @@ class MySQLImpl(DialectImpl):
 
     def json_field(self, document: sa.ColumnElement[str], key: str) -> sa.ColumnElement[str]:
         return sa.func.json_value(document, f"$.{key}", type_=sa.Text())
-
-    def key_type(self) -> sa.types.TypeEngine[str]:
-        return mysql.CHAR(512)
 
     def lock_session(self, executor: Executor, session_key: str) -> None:
         executor.execute(_TOUCH_LOCK, {"session_key": session_key})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Index, MetaData, Table
+from sqlalchemy import ColumnElement, Index, MetaData, Table, and_
 
 __all__ = ["add_profile_indexes"]
 
@@ -23,7 +23,14 @@ def _postgres(submissions: Table) -> None:
         column.session_key,
         column.sequence,
         postgresql_ops={"session_key": 'COLLATE "C"'},
-        postgresql_where=column.status == "queued",
+        postgresql_where=_claimable(submissions),
+    )
+    # What still has a future in one session, however long its past: whether a row is the head is one probe.
+    Index(
+        "flue_agent_submissions_unsettled_idx",
+        column.session_key,
+        column.sequence,
+        postgresql_where=column.status != "settled",
     )
     Index(
         "flue_agent_submissions_settled_idx",
@@ -33,9 +40,14 @@ def _postgres(submissions: Table) -> None:
     )
 
 
+def _claimable(submissions: Table) -> ColumnElement[bool]:
+    return and_(submissions.c.status == "queued", submissions.c.canonical_ready_at.is_not(None))
+
+
 def _sqlite(submissions: Table) -> None:
     column = submissions.c
-    Index("flue_agent_submissions_queued_lane_idx", column.session_key, column.sequence, sqlite_where=column.status == "queued")
+    # The status leads although it is the same in every entry: without statistics SQLite prefers an index with an equality to a range.
+    Index("flue_agent_submissions_queued_lane_idx", column.status, column.session_key, column.sequence, sqlite_where=_claimable(submissions))
     Index("flue_agent_submissions_settled_idx", column.settled_at, column.sequence, sqlite_where=column.status == "settled")
 
 

@@ -151,6 +151,8 @@ class MariadbServer(MysqlFamilyServer):
             f"--datadir={self._folder / 'data'}",
             f"--socket={self._folder / 'mariadb.sock'}",
             f"--pid-file={self._folder / 'mariadb.pid'}",
+            # A server that starts removes all temporary tables there: not the folder that other servers use.
+            f"--tmpdir={self._folder / 'data'}",
             f"--port={self.port}",
             *SERVER_ARGUMENTS,
         ]

@@ -38,68 +38,74 @@ WINDOW: Final = 128
 _s = submissions
 
 
-def _ready_head(row: sa.FromClause) -> sa.ColumnElement[bool]:
-    return sa.and_(row.c.canonical_ready_at.is_not(None), is_head(row))
-
-
-def _window(dialect: DialectImpl, ranges: int) -> tuple[sa.Select[Any], sa.FromClause]:
+def _window(dialect: DialectImpl, names: int) -> tuple[sa.Select[Any], sa.FromClause]:
     """The claimable rows among the oldest queued ones of all agents, oldest first."""
     oldest = (
         sa.select(_s.c.sequence, _s.c.session_key).where(_s.c.status == QUEUED).order_by(_s.c.sequence).limit(WINDOW).subquery("oldest")
     )
     key = dialect.bytewise(oldest.c.session_key)
-    named = sa.or_(*(sa.and_(key > sa.bindparam(f"low_{n}"), key < sa.bindparam(f"high_{n}")) for n in range(ranges)))
+    named = sa.or_(*(sa.and_(key > sa.bindparam(f"low_{n}"), key < sa.bindparam(f"high_{n}")) for n in range(names)))
     candidate = _s.alias("candidate")
     return (
         sa.select(candidate.c.sequence)
         .select_from(oldest.join(candidate, candidate.c.sequence == oldest.c.sequence))
-        .where(named, candidate.c.status == QUEUED, _ready_head(candidate))
+        .where(named, _claimable(candidate), is_head(candidate))
         .order_by(oldest.c.sequence)
     ), candidate
 
 
-def _lanes(dialect: DialectImpl, ranges: int) -> sa.CTE:
-    """One row per session with queued rows: the first key of each range, then ever the next one."""
+def _claimable(row: sa.FromClause) -> sa.ColumnElement[bool]:
+    return sa.and_(row.c.status == QUEUED, row.c.canonical_ready_at.is_not(None))
+
+
+def _walked_lanes(dialect: DialectImpl, ranges: int) -> sa.FromClause:
+    """The first claimable row of each session in the ranges: the first key of each range, then ever the next one."""
 
     def first_key(after: sa.ColumnElement[Any], end: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
-        queued = _s.alias()
-        key = dialect.bytewise(queued.c.session_key)
-        return sa.select(sa.func.min(key)).where(queued.c.status == QUEUED, key > after, key < end).scalar_subquery()
+        row = _s.alias()
+        key = dialect.bytewise(row.c.session_key)
+        return sa.select(sa.func.min(key)).where(_claimable(row), key > after, key < end).scalar_subquery()
 
     def text_parameter(name: str) -> sa.ColumnElement[str]:
-        return sa.cast(sa.bindparam(name, type_=sa.Text()), dialect.key_type())
+        return sa.cast(sa.bindparam(name, type_=sa.Text()), sa.Text())
 
-    cut = sa.union_all(
-        *(
-            sa.select(text_parameter(f"start_{n}").label("range_start"), text_parameter(f"end_{n}").label("range_end"))
-            for n in range(2 * ranges)
-        )
-    ).cte("ranges")
+    cuts = [
+        sa.select(text_parameter(f"start_{n}").label("range_start"), text_parameter(f"end_{n}").label("range_end")) for n in range(ranges)
+    ]
+    cut = sa.union_all(*cuts).cte("ranges")
     lanes = sa.select(first_key(cut.c.range_start, cut.c.range_end).label("session_key"), cut.c.range_end).cte("lanes", recursive=True)
     step = sa.select(first_key(lanes.c.session_key, lanes.c.range_end), lanes.c.range_end).where(lanes.c.session_key.is_not(None))
-    return lanes.union_all(step)
+    lanes = lanes.union_all(step)
+    row = _s.alias("first_row")
+    first = sa.select(sa.func.min(row.c.sequence)).where(dialect.bytewise(row.c.session_key) == lanes.c.session_key, _claimable(row))
+    return sa.select(first.correlate(lanes).scalar_subquery().label("sequence")).select_from(lanes).subquery("heads")
 
 
-def _walk(dialect: DialectImpl, ranges: int) -> tuple[sa.Select[Any], sa.FromClause]:
+def _grouped_lanes(ranges: int) -> sa.FromClause:
+    """The first queued row of each session in the ranges, where the server itself jumps from group to group."""
+    cuts = [
+        sa.select(sa.func.min(_s.c.sequence).label("sequence"))
+        .where(_s.c.status == QUEUED, _s.c.session_key > sa.bindparam(f"start_{n}"), _s.c.session_key < sa.bindparam(f"end_{n}"))
+        .group_by(_s.c.session_key)
+        for n in range(ranges)
+    ]
+    return sa.union_all(*cuts).subquery("heads")
+
+
+def _walk(dialect: DialectImpl, names: int) -> tuple[sa.Select[Any], sa.FromClause]:
     """The claimable heads of the named agents' sessions, session by session."""
-    lanes = _lanes(dialect, ranges)
-    head, queued = _s.alias("head"), _s.alias("queued")
-    first = (
-        sa.select(sa.func.min(queued.c.sequence))
-        .where(dialect.bytewise(queued.c.session_key) == lanes.c.session_key, queued.c.status == QUEUED)
-        .correlate(lanes)
-        .scalar_subquery()
-    )
-    heads = lanes.join(head, head.c.sequence == first)
-    return sa.select(head.c.sequence).select_from(heads).where(head.c.status == QUEUED, _ready_head(head)), head
+    lanes = _grouped_lanes(2 * names) if dialect.loose_index_scan else _walked_lanes(dialect, 2 * names)
+    head = _s.alias("head")
+    heads = lanes.join(head, head.c.sequence == lanes.c.sequence)
+    return sa.select(head.c.sequence).select_from(heads).where(_claimable(head), is_head(head)), head
 
 
-def _one_statement(dialect: DialectImpl, ranges: int) -> sa.Select[Any]:
+def _one_statement(dialect: DialectImpl, names: int) -> sa.Select[Any]:
     limit = sa.bindparam("limit", type_=sa.Integer())
-    window, candidate = _window(dialect, ranges)
+    window, candidate = _window(dialect, names)
     in_window = materialized(window.limit(limit).with_for_update(of=candidate, skip_locked=True), "in_window")
     missing = limit - sa.select(sa.func.count()).select_from(in_window).scalar_subquery()
-    walk, head = _walk(dialect, ranges)
+    walk, head = _walk(dialect, names)
     in_lanes = materialized(
         walk.where(head.c.sequence.not_in(sa.select(in_window.c.sequence))).limit(missing).with_for_update(of=head, skip_locked=True),
         "in_lanes",
@@ -126,10 +132,10 @@ def _one_statement(dialect: DialectImpl, ranges: int) -> sa.Select[Any]:
     return with_chunks(claimed)
 
 
-def _candidates(dialect: DialectImpl, ranges: int) -> tuple[sa.Select[Any], sa.Select[Any]]:
+def _candidates(dialect: DialectImpl, names: int) -> tuple[sa.Select[Any], sa.Select[Any]]:
     limit = sa.bindparam("limit", type_=sa.Integer())
-    in_window, _ = _window(dialect, ranges)
-    in_lanes, _ = _walk(dialect, ranges)
+    in_window, _ = _window(dialect, names)
+    in_lanes, _ = _walk(dialect, names)
 
     def named(candidates: sa.Select[Any]) -> sa.Select[Any]:
         found, submission = candidates.limit(limit).subquery("found"), _s.alias("submission")

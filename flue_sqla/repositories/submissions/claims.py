@@ -12,7 +12,7 @@ from flue_sqla.records.submission import Submission
 from flue_sqla.repositories.scope import Executor
 from flue_sqla.repositories.submissions.base import SubmissionPart
 from flue_sqla.repositories.submissions.queries import is_head
-from flue_sqla.repositories.submissions.rows import QUEUED, RUNNING, StoredRow, columns, grouped, unsettled, with_chunks
+from flue_sqla.repositories.submissions.rows import QUEUED, RUNNING, StoredRow, columns, earlier_unsettled, grouped, with_chunks
 from flue_sqla.wire import require_storable
 
 __all__ = ["DEFAULT_MAX_ATTEMPTS", "DEFAULT_TIMEOUT_MS", "ClaimPart", "claim_values"]
@@ -60,7 +60,7 @@ _LOCKED = (
 )
 _EARLIER = (
     sa.select(_s.c.sequence)
-    .where(_s.c.session_key == sa.bindparam("lane"), _s.c.sequence < sa.bindparam("row_sequence"), unsettled(_s))
+    .where(earlier_unsettled(_s, sa.bindparam("lane"), sa.bindparam("row_sequence", type_=sa.BigInteger())))
     .limit(1)
     .with_for_update()
 )

@@ -22,6 +22,7 @@ from flue_sqla.repositories.submissions.rows import (
     TERMINALIZING,
     StoredRow,
     columns,
+    earlier_unsettled,
     grouped,
     parse,
     unsettled,
@@ -40,9 +41,7 @@ _NO_LIMIT = 2**31 - 1
 def is_head(row: sa.FromClause) -> sa.ColumnElement[bool]:
     """No row of the same session with a lower sequence is unsettled (spec/submissions.md §6)."""
     earlier = submissions.alias("earlier")
-    return ~sa.exists().where(
-        earlier.c.session_key == row.c.session_key, earlier.c.sequence < row.c.sequence, unsettled(earlier)
-    ).correlate(row)
+    return ~sa.exists().where(earlier_unsettled(earlier, row.c.session_key, row.c.sequence)).correlate(row)
 
 
 def _listing(*where: sa.ColumnElement[bool]) -> sa.Select[Any]:

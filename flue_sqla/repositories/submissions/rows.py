@@ -23,6 +23,7 @@ __all__ = [
     "SETTLED",
     "TERMINALIZING",
     "StoredRow",
+    "earlier_unsettled",
     "grouped",
     "parse",
     "unsettled",
@@ -73,8 +74,20 @@ _WIDTH = len(COLUMNS)
 
 
 def unsettled(table: sa.FromClause) -> sa.ColumnElement[bool]:
-    """The rows that still have a future."""
-    return table.c.status.in_(UNSETTLED)
+    """The rows that still have a future. The first condition is implied by the second; it is the one that the partial index has."""
+    return sa.and_(table.c.status != SETTLED, table.c.status.in_(UNSETTLED))
+
+
+def earlier_unsettled(earlier: sa.FromClause, lane: Any, sequence: sa.ColumnElement[int]) -> sa.ColumnElement[bool]:
+    """The rows of a session before ``sequence`` that still have a future: what makes a row not the head (spec/submissions.md §6)."""
+    return sa.and_(
+        earlier.c.session_key == lane,
+        earlier.c.sequence < sequence,
+        # Once more, as a condition that no index serves: with statistics, SQLite 3.40 finds one entry too many where an equality, an
+        # IN and a range on the same index meet (the row itself, which then blocks itself for ever).
+        earlier.c.sequence + sa.literal_column("0", sa.Integer()) < sequence,
+        unsettled(earlier),
+    )
 
 
 class StoredRow(NamedTuple):
