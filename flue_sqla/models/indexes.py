@@ -47,7 +47,9 @@ def _claimable(submissions: Table) -> ColumnElement[bool]:
 def _sqlite(submissions: Table) -> None:
     column = submissions.c
     # The status leads although it is the same in every entry: without statistics SQLite prefers an index with an equality to a range.
-    Index("flue_agent_submissions_queued_lane_idx", column.status, column.session_key, column.sequence, sqlite_where=_claimable(submissions))
+    Index(
+        "flue_agent_submissions_queued_lane_idx", column.status, column.session_key, column.sequence, sqlite_where=_claimable(submissions)
+    )
     Index("flue_agent_submissions_settled_idx", column.settled_at, column.sequence, sqlite_where=column.status == "settled")
 
 
