@@ -156,7 +156,7 @@ class AsyncFlue(AsyncMaintenance, AsyncRepositories):
         """Event streams of workflow runs."""
         return AsyncLiveEvents(self.sync.events, self.listener)
 
-    async def wait(self, submission_id: str, timeout: float | None = None) -> Outcome:
+    async def wait(self, submission_id: str, timeout: float | None = None) -> Outcome:  # noqa: ASYNC109 -- the same name on both faces
         """As :meth:`Flue.wait`."""
         deadline = None if timeout is None else time.monotonic() + timeout
         look = partial(outcome_of, self.sync.submissions, self.sync.conversations, submission_id)
