@@ -123,7 +123,13 @@ def _walk(dialect: DialectImpl) -> Any:
     compacted = _e.kind == _COMPACTION
     kept_from = sa.case((compacted, dialect.json_field(_e.data, "firstKeptEntryId")))
     start = (
-        sa.select(*columns, sa.case((compacted, 1), else_=0).label("compacted"), kept_from.label("kept_from"))
+        sa.select(
+            *columns,
+            sa.case((compacted, 1), else_=0).label("compacted"),
+            kept_from.label("kept_from"),
+            # A path has as many entries as the session at most: without this a circle of parents would not end.
+            _s.entry_count.label("left_over"),
+        )
         .select_from(sessions.join(session_entries, sa.and_(_e.session_id == _s.id, _e.entry_id == _s.leaf_id)))
         .where(_s.id == KEY)
         .cte("path", recursive=True)
@@ -134,9 +140,10 @@ def _walk(dialect: DialectImpl) -> Any:
             *columns,
             sa.case((sa.or_(before.compacted == 1, compacted), 1), else_=0),
             sa.case((before.compacted == 1, before.kept_from), else_=kept_from),
+            before.left_over - 1,
         )
         .select_from(start.join(session_entries, sa.and_(_OF_SESSION, _e.entry_id == before.parent_id)))
-        .where(sa.or_(before.compacted == 0, before.entry_id != before.kept_from))
+        .where(before.left_over > 1, sa.or_(before.compacted == 0, before.entry_id != before.kept_from))
     )
     return sa.union_all(_head_row(), _entry_rows(start.union_all(step)))
 
