@@ -10,6 +10,7 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
@@ -17,6 +18,8 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _GIB = 1024**3
+_PREFIX = "flue-test-"
+_OWNER = "owner.pid"
 # setpriv's --pdeathsig fires when the *thread* that started the server ends, so all servers are started from one thread
 # that lives as long as the process. That lets a test restart a server from whatever thread it likes.
 _keeper = ThreadPoolExecutor(max_workers=1, thread_name_prefix="server-keeper")
@@ -67,11 +70,27 @@ def as_account(user: pwd.struct_passwd | None, *, death_signal: str = "INT") -> 
 
 def scratch(prefix: str, owner: pwd.struct_passwd | None = None) -> Path:
     """A new folder for a server's data: in memory where there is room for it, else in the temporary folder."""
-    folder = Path(tempfile.mkdtemp(prefix=f"flue-{prefix}-", dir=_scratch_root()))
+    root = Path(_scratch_root())
+    _remove_abandoned(root)
+    folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{prefix}-", dir=root))
     folder.chmod(0o755)
+    (folder / _OWNER).write_text(str(os.getpid()))
     if owner is not None:
         os.chown(folder, owner.pw_uid, owner.pw_gid)
     return folder
+
+
+@lru_cache(maxsize=1)
+def _remove_abandoned(root: Path) -> None:
+    """Remove what test processes left behind that were killed before they could."""
+    for note in root.glob(f"{_PREFIX}*/{_OWNER}"):
+        try:
+            os.kill(int(note.read_text()), 0)
+        except ProcessLookupError:
+            shutil.rmtree(note.parent, ignore_errors=True)
+        except (OSError, ValueError):
+            # Somebody else's, or being made or removed at this moment.
+            continue
 
 
 def _scratch_root() -> str:

@@ -25,6 +25,8 @@ class Traffic:
             event.listen(engine, name, self._transaction)
 
     def _statement(self, _c: Any, _cursor: Any, statement: str, parameters: Any, _context: Any, executemany: bool) -> None:
+        if statement.startswith("BEGIN"):
+            return  # SQLite's, counted with the transaction
         self.statements.append(statement)
         self.trips += 1
         self.rows_sent += len(parameters) if executemany else 1
