@@ -19,25 +19,26 @@ help:
 	@echo 'make format   format the code'
 	@echo 'make clean    remove the virtual environment and caches'
 
-$(BIN)/python:
+# Written last, so that a half-made environment is made again.
+$(VENV)/created:
 	@test -n '$(PYTHON)' || { \
 		echo 'Python 3.11 or newer is needed and none was found. On Debian and Ubuntu: apt-get install python3 python3-venv.' >&2; \
 		echo 'With another interpreter: make PYTHON=/path/to/python3.11 …' >&2; exit 1; }
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { \
 		echo '$(PYTHON) has no venv module, which is a package of its own on Debian and Ubuntu: apt-get install python3-venv.' >&2; exit 1; }
 	@echo 'Creating $(VENV) with $(PYTHON) …'
-	@$(PYTHON) -m venv $(VENV)
+	@rm -rf $(VENV) && $(PYTHON) -m venv $(VENV) && touch $@
 
-$(VENV)/demo.installed: pyproject.toml | $(BIN)/python
+$(VENV)/demo.installed: pyproject.toml | $(VENV)/created
 	@$(PIP) --editable '.[cli]'
 	@touch $@
 
-$(VENV)/test.installed: pyproject.toml | $(BIN)/python
+$(VENV)/test.installed: pyproject.toml | $(VENV)/created
 	@echo 'Installing what the tests need …'
 	@$(PIP) --editable '.[test]'
 	@touch $@
 
-$(VENV)/dev.installed: pyproject.toml | $(BIN)/python
+$(VENV)/dev.installed: pyproject.toml | $(VENV)/created
 	@$(PIP) --editable '.[dev]'
 	@touch $@
 
