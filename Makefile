@@ -26,8 +26,9 @@ $(VENV)/created:
 		echo 'With another interpreter: make PYTHON=/path/to/python3.11 …' >&2; exit 1; }
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { \
 		echo '$(PYTHON) has no venv module, which is a package of its own on Debian and Ubuntu: apt-get install python3-venv.' >&2; exit 1; }
-	@echo 'Creating $(VENV) with $(PYTHON) …'
-	@rm -rf $(VENV) && $(PYTHON) -m venv $(VENV) && touch $@
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { \
+		echo 'Creating $(VENV) with $(PYTHON) …'; rm -rf $(VENV); $(PYTHON) -m venv $(VENV); }
+	@touch $@
 
 $(VENV)/demo.installed: pyproject.toml | $(VENV)/created
 	@$(PIP) --editable '.[cli]'
