@@ -66,7 +66,9 @@ class PutRequest:
             raise InvalidInputError("max_bytes is not negative.", meta={"field": "max_bytes"})
         kept = dict(metadata) if metadata is not None else None
         if kept is not None and parse_json(canonical_json(kept)) != kept:
-            raise InvalidInputError("metadata does not survive as JSON.", meta={"field": "metadata"}, remedy="Use JSON values and text keys.")
+            raise InvalidInputError(
+                "metadata does not survive as JSON.", meta={"field": "metadata"}, remedy="Use JSON values and text keys."
+            )
         artifact_id = new_id("art")
         return cls(
             artifact_id,

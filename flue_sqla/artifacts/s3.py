@@ -7,6 +7,8 @@ fsspec's cache, keeps no listings, and is closed explicitly.
 
 from __future__ import annotations
 
+import asyncio
+import io
 from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Any
@@ -23,6 +25,7 @@ from flue_sqla.errors import ConfigurationError
 __all__ = ["S3Store"]
 
 _READ_ATTEMPTS = 3
+_SENT_AT_ONCE = 256 * 1024
 _ABSENT = frozenset({"404", "NoSuchKey", "NotFound"})
 _OWNED = frozenset({"BucketAlreadyOwnedByYou", "BucketAlreadyExists"})
 
@@ -39,6 +42,7 @@ class S3Store:
         self.plan = options.plan
         self.pace = Pace.within(options.part_size, options.concurrency)
         self._fs: Any = None
+        self._connecting = asyncio.Lock()
 
     def begin(self, key: str, *, size: int | None = None, content_type: str | None = None) -> S3Upload:
         headers = {"ContentType": content_type} if content_type else {}
@@ -50,20 +54,23 @@ class S3Store:
     async def read_range(self, key: str, start: int, end: int) -> bytes:
         if start >= end:
             return b""
-        for attempt in range(1, _READ_ATTEMPTS + 1):
-            with s3_failures("read", key):
+        with s3_failures("read", key):
+            for attempt in range(1, _READ_ATTEMPTS + 1):
                 try:
                     answer = await self._request("get_object", **self._place(key), Range=f"bytes={start}-{end - 1}")
-                    async with answer["Body"] as body:
-                        data: bytes = await body.read()
-                    return data
                 except Exception as error:
                     if s3_code(error) in ("InvalidRange", "416"):
                         return b""
+                    raise
+                try:
+                    async with answer["Body"] as body:
+                        data: bytes = await body.read()
+                    return data
+                except Exception:
                     # The client retries requests; a body that breaks off in the middle is ours to ask for again.
-                    if s3_code(error) is not None or attempt == _READ_ATTEMPTS:
+                    if attempt == _READ_ATTEMPTS:
                         raise
-        raise AssertionError("unreachable")
+        raise AssertionError("the loop above returns or raises")
 
     async def fetch(self, key: str, start: int, end: int) -> Buffer:
         return await self.read_range(key, start, end)
@@ -100,7 +107,7 @@ class S3Store:
 
     async def presign(self, key: str, expires_in: int) -> str:
         with s3_failures("presign", key):
-            client = await self._client()
+            client = await (await self._connected()).set_session()
             url: str = await client.generate_presigned_url("get_object", Params=self._place(key), ExpiresIn=expires_in)
             return url
 
@@ -135,14 +142,24 @@ class S3Store:
         return {"Bucket": self._bucket, "Key": self._root + check_key(key)}
 
     async def _request(self, method: str, **parameters: Any) -> Any:
-        if self._fs is None:
-            self._fs = _filesystem(self._options)
-        return await self._fs._call_s3(method, **parameters)
+        fs = await self._connected()
+        body = parameters.pop("Body", None)
+        if body is None or len(body) <= _SENT_AT_ONCE:
+            return await fs._call_s3(method, **parameters, **({} if body is None else {"Body": bytes(body)}))
+        # The client limits how long a server may take to answer, but not how long it may refuse to read.
+        async with asyncio.timeout(None) as limit:
+            patience = self._options.max_attempts * (self._options.connect_timeout_ms + self._options.read_timeout_ms) / 1000 + 10
+            return await fs._call_s3(method, **parameters, Body=_Body(bytes(body), limit, patience))
 
-    async def _client(self) -> Any:
-        if self._fs is None:
-            self._fs = _filesystem(self._options)
-        return await self._fs.set_session()
+    async def _connected(self) -> Any:
+        async with self._connecting:
+            if self._fs is None:
+                fs = _filesystem(self._options)
+                client = await fs.set_session()
+                # The client would wait for "100 Continue" without any limit, and one round trip more for every small object.
+                client.meta.events.register_last("before-call.s3", _send_at_once)
+                self._fs = fs
+        return self._fs
 
     async def _unfinished(self) -> AsyncIterator[dict[str, Any]]:
         markers: dict[str, str] = {}
@@ -164,6 +181,24 @@ class S3Store:
             if not page.get("IsTruncated"):
                 return newest
             marker = {"PartNumberMarker": page["NextPartNumberMarker"]}
+
+
+def _send_at_once(params: dict[str, Any], **_: Any) -> None:
+    params["headers"].pop("Expect", None)
+
+
+class _Body(io.BytesIO):
+    """A part that is read piece by piece as the socket takes it, and moves the deadline whenever it is."""
+
+    def __init__(self, data: bytes, limit: asyncio.Timeout, patience: float) -> None:
+        super().__init__(data)
+        self._limit = limit
+        self._patience = patience
+        self._clock = asyncio.get_running_loop().time
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self._limit.reschedule(self._clock() + self._patience)
+        return super().read(size)
 
 
 def _filesystem(options: StoreOptions) -> Any:

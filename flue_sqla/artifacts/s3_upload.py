@@ -49,7 +49,7 @@ class S3Upload:
         self._may_be_visible = True
         if not self._parts:
             with s3_failures("write", self._key):
-                await self._request("put_object", **self._place, **self._headers, Body=bytes(self._first or b""))
+                await self._request("put_object", **self._place, **self._headers, Body=self._first or b"")
             return
         await self._wait_for_parts()
         with s3_failures("complete the upload of", self._key):
@@ -83,7 +83,7 @@ class S3Upload:
 
     async def _send_part(self, upload: dict[str, Any], number: int, part: Buffer) -> dict[str, Any]:
         try:
-            answer = await self._request("upload_part", **upload, PartNumber=number, Body=bytes(part))
+            answer = await self._request("upload_part", **upload, PartNumber=number, Body=part)
             return {"PartNumber": number, "ETag": answer["ETag"]}
         except Exception as error:
             self._failure = self._failure or error
