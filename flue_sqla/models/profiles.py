@@ -66,5 +66,9 @@ def _restrict(table: Table, profile: str) -> None:
             # The collection of a Table has no public way to take a column out again; the alternative, CreateColumn compiled to nothing,
             # would leave the column in what Alembic compares.
             table._columns.remove(column)
-        elif "nullable_in" in column.info:
+            continue
+        if "nullable_in" in column.info:
             column.nullable = profile in column.info["nullable_in"]
+        if column.identity is not None and profile != "postgres":
+            # AUTOINCREMENT and AUTO_INCREMENT do it there; older Alembic would miss the identity as a server default.
+            column.identity = column.server_default = None

@@ -14,7 +14,7 @@ INI = CHECKOUT / "alembic.ini"
 def alembic(*arguments: str, url: str | None = None, ini: Path = INI, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     """Run ``alembic``; the result holds exit code, output and errors."""
     environment = {name: value for name, value in os.environ.items() if name != "DATABASE_URL"}
-    environment["PYTHONPATH"] = str(CHECKOUT)
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [environment.get("PYTHONPATH"), str(CHECKOUT)]))
     if url is not None:
         environment["DATABASE_URL"] = url
     # Not -m alembic: that would put the working folder, where our own folder alembic/ lies, before the library.
