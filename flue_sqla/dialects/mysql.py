@@ -47,6 +47,8 @@ class MySQLImpl(DialectImpl):
         "settlement_record_id": 512,
         "path": 255,
         "producer_id": 128,
+        "incarnation": 255,
+        "head_offset": 64,
         "stream_path": 255,
         "attachment_id": 255,
         "mime_type": 255,
