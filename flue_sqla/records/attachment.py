@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Self
+from typing import Any, Self
 
 from pydantic import Field
 
@@ -30,7 +30,11 @@ class AttachmentRef(Record):
 
 
 class Attachment(Record):
-    """A reference together with its bytes. ``to_wire`` gives the reference under ``attachment``; bytes have no JSON form."""
+    """A reference together with its bytes."""
 
-    ref: AttachmentRef = Field(alias="attachment")
-    data: bytes = Field(alias="bytes", repr=False)
+    ref: AttachmentRef
+    data: bytes = Field(repr=False)
+
+    def to_wire(self) -> dict[str, Any]:
+        """The reference under ``attachment``, as the contract names it; bytes have no JSON form."""
+        return {"attachment": self.ref.to_wire()}

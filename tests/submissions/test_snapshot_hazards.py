@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import wait
 
 import pytest
 
 from flue_sqla import Attempt, Flue
+from flue_sqla.dialects import implementation
 from flue_sqla.errors import MalformedRowError, SessionDeletionError
+from flue_sqla.repositories.scope import Executor
+from flue_sqla.repositories.submission_removal import remove_submissions
 from tests.databases.contract import Database
 from tests.submissions.inputs import FAR_AWAY, admit_ready, claim, direct, dispatch, run, status
 from tests.submissions.waiting import in_background, until_blocked
@@ -181,6 +185,21 @@ def test_children_of_a_host_that_was_settled_without_them_are_repaired(flue: Flu
     assert child is not None
     assert (child.status, child.error) == ("settled", "lost")
     assert [s.submission_id for s in flue.submissions.claim_next(owner_id="o", agents=["assistant"])] == ["joining"]
+
+
+def test_a_redelivery_that_meets_a_prune_does_not_run_again(flue: Flue) -> None:
+    host = run(flue, "one")
+    flue.submissions.complete(host)
+    with flue.engine.connect() as connection, connection.begin():
+        executor = Executor(connection)
+        remove_submissions(executor, implementation(flue.engine.dialect), ["one"], kept_until=FAR_AWAY)
+        again = in_background(flue.submissions.admit_dispatch, dispatch("one"))
+        # PostgreSQL answers from its snapshot at once; MariaDB waits for the prune.
+        wait([again], timeout=0.5)
+    admission = again.result(20)
+    assert admission.kind == "retained_receipt" or (admission.submission is not None and admission.submission.status == "settled")
+    assert flue.submissions.get("one") is None
+    assert flue.submissions.admit_dispatch(dispatch("one")).kind == "retained_receipt"
 
 
 def test_racing_admissions_of_one_id_make_one_submission(flue: Flue) -> None:

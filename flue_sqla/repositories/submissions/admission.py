@@ -75,11 +75,11 @@ def _one_statement(*, notifying: bool) -> sa.Select[Any]:
         QUEUED,
         sa.bindparam("accepted_at", type_=sa.BigInteger()),
     )
-    source = sa.select(*values).select_from(lock).where(lock.c.granted, ~receipt.exists(), ~marker.exists())
+    # A row that this snapshot still shows is a replay, even if a prune removes it meanwhile and the insertion would succeed.
+    before = sa.select(*columns()).where(_s.c.submission_id == submission_id)
+    source = sa.select(*values).select_from(lock).where(lock.c.granted, ~receipt.exists(), ~marker.exists(), ~before.exists())
     inserted = pg.insert(_s).from_select(list(_NAMES), source).on_conflict_do_nothing().returning(*columns()).cte("inserted")
-    present = sa.union_all(sa.select(*columns(inserted)), sa.select(*columns()).where(_s.c.submission_id == submission_id)).subquery(
-        "present"
-    )
+    present = sa.union_all(sa.select(*columns(inserted)), before).subquery("present")
     chunk = submission_chunks
     wake = [notification("queue_payload")] if notifying else []
     return sa.select(
@@ -97,6 +97,8 @@ def _one_statement(*, notifying: bool) -> sa.Select[Any]:
 _SILENT, _NOTIFYING = _one_statement(notifying=False), _one_statement(notifying=True)
 
 _RECEIPT = sa.select(dispatch_receipts.c.accepted_at).where(dispatch_receipts.c.dispatch_id == sa.bindparam("id"))
+_NEWEST_RECEIPT = _RECEIPT.with_for_update(read=True)
+_TAKE_BACK = sa.delete(_s).where(_s.c.submission_id == sa.bindparam("id"))
 _MARKER = sa.select(session_deletions.c.started_at).where(session_deletions.c.session_key == sa.bindparam("locked_key"))
 _VALUES: dict[str, Any] = {name: sa.bindparam(name) for name in _NAMES}
 
@@ -178,7 +180,11 @@ class AdmissionPart(SubmissionPart):
         marker = executor.execute(_MARKER, {"locked_key": prepared.values["session_key"]}).scalar()
         if receipt is not None or marker is not None:
             return _Found(receipt, marker, None)
-        executor.execute(self.dialect.insert_ignore(_s).values(_VALUES), prepared.values)
+        inserted = executor.execute(self.dialect.insert_ignore(_s).values(_VALUES), prepared.values).rowcount == 1
+        if inserted and (receipt := executor.execute(_NEWEST_RECEIPT, {"id": prepared.submission_id}).scalar()) is not None:
+            # The row was pruned between the two looks: the insertion waited for that, and found its place free.
+            executor.execute(_TAKE_BACK, {"id": prepared.submission_id})
+            return _Found(receipt, None, None)
         return _Found(None, None, self.row(executor, prepared.submission_id))
 
     def _decide(self, executor: Executor, prepared: _Prepared, found: _Found) -> Admission | None:
