@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from functools import reduce
 
 import sqlalchemy as sa
 
-__all__ = ["analyze", "numbers", "text_of"]
+__all__ = ["analyze", "insert_many", "numbers", "text_of"]
 
 
 def numbers(below: int) -> tuple[sa.FromClause, sa.ColumnElement[int], sa.ColumnElement[bool]]:
@@ -24,6 +25,13 @@ def text_of(number: sa.ColumnElement[int], digits: int = 0) -> sa.ColumnElement[
         return sa.cast(number, sa.String(12))
     padded = sa.literal("0" * digits) + sa.cast(number, sa.String(12))
     return sa.func.substr(padded, sa.func.length(padded) - digits + 1, digits)
+
+
+def insert_many(connection: sa.Connection, statement: sa.Executable) -> None:
+    """Run an ``INSERT … SELECT`` from :func:`numbers`: its cartesian product is meant."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "SELECT statement has a cartesian product")
+        connection.execute(statement)
 
 
 def analyze(engine: sa.Engine, *tables: str) -> None:
