@@ -54,4 +54,4 @@ class _BotocoreProvider:
 
 
 def _credential(key: str, secret: str, token: str | None, expires_at: datetime) -> dict[str, Any]:
-    return {"access_key_id": key, "secret_access_key": secret, "token": token, "expires_at": expires_at}
+    return {"access_key_id": key, "secret_access_key": secret, "token": token, "expires_at": expires_at.astimezone(UTC)}

@@ -37,7 +37,7 @@ def places(*names: str) -> pytest.MarkDecorator:
 
 def s3_options(store: Any, engine: str, **more: Any) -> StoreOptions:
     """Options for a bucket of the test servers."""
-    given = {
+    given: dict[str, Any] = {
         "endpoint": store.endpoint,
         "region": store.region,
         "access_key_id": store.access_key,
@@ -45,7 +45,7 @@ def s3_options(store: Any, engine: str, **more: Any) -> StoreOptions:
         "force_path_style": True,
         "part_size": 5 * 1024 * 1024,
     }
-    return StoreOptions(url=f"s3://{store.bucket}/some/prefix", engine=engine, **{**given, **more})  # type: ignore[arg-type]
+    return StoreOptions(**{"url": f"s3://{store.bucket}/some/prefix", "engine": engine, **given, **more})
 
 
 def make_place(name: str, request: pytest.FixtureRequest, tmp_path: Path) -> StoreOptions:
