@@ -42,15 +42,14 @@ def downgrade(context: Any = None) -> None:
 
 def tables(profile: str, schema: str | None) -> sa.MetaData:
     """The tables of one profile, placed in a schema."""
-    metadata = sa.MetaData(
-        schema=schema,
-        naming_convention={
-            "pk": "%(table_name)s_pkey",
-            "uq": "%(table_name)s_%(column_0_N_name)s_key",
-            "fk": "%(table_name)s_%(column_0_N_name)s_fkey",
-            "ck": "%(table_name)s_%(constraint_name)s_check",
-        },
-    )
+    names = {
+        "uq": "%(table_name)s_%(column_0_N_name)s_key",
+        "fk": "%(table_name)s_%(column_0_N_name)s_fkey",
+        "ck": "%(table_name)s_%(constraint_name)s_check",
+    }
+    if profile != "mysql":  # where every primary key is called PRIMARY, and a name for one is a warning
+        names["pk"] = "%(table_name)s_pkey"
+    metadata = sa.MetaData(schema=schema, naming_convention=names)
     for define in (_submissions, _conversations, _attachments, _sessions, _journals, _runs, _events, _artifacts):
         define(metadata, profile)
     return metadata

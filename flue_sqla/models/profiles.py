@@ -58,6 +58,9 @@ def _belongs(item: SchemaItem, profile: str) -> bool:
 
 
 def _restrict(table: Table, profile: str) -> None:
+    if profile == "mysql":
+        # Every primary key is called PRIMARY there, and another name for one is a warning.
+        table.primary_key.name = None
     for constraint in list(table.constraints):
         if not _belongs(constraint, profile):
             table.constraints.discard(constraint)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError
 
 from flue_sqla.dialects.ddl import NO_TRANSLATION, Obstacle, SchemaDialect, pause, schema_dialect
 from flue_sqla.schema.facts import Placement
@@ -98,11 +98,7 @@ def connected(engine: sa.Engine) -> Iterator[sa.Connection]:
     """
     try:
         connection = engine.connect()
-    except (OperationalError, InterfaceError, OSError, TimeoutError, sa.exc.TimeoutError) as error:
-        raise unavailable(engine.url, error) from error
-    except DBAPIError as error:
-        if schema_dialect(engine.dialect).obstacle(error) is not Obstacle.UNREACHABLE:
-            raise
+    except (DBAPIError, OSError, TimeoutError, sa.exc.TimeoutError) as error:
         raise unavailable(engine.url, error) from error
     with connection:
         yield connection

@@ -168,10 +168,14 @@ def test_a_host_sqlite_engine_as_it_is(database: Database, arguments: dict[str, 
 
 @pytest.mark.databases("sqlite")
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="sqlite3 has no autocommit attribute before Python 3.12")
-def test_a_host_sqlite_driver_that_is_always_in_a_transaction(database: Database) -> None:
-    engine = sa.create_engine(database.url, connect_args={"autocommit": False})
+@pytest.mark.parametrize("autocommit", [False, True])
+def test_a_host_sqlite_driver_with_its_own_idea_of_transactions(database: Database, autocommit: bool) -> None:
+    engine = sa.create_engine(database.url, connect_args={"autocommit": autocommit})
     assert boot(engine).previous is VerdictKind.EMPTY
     assert boot(engine).previous is None
+    another = create_engine(database.url)
+    assert boot(another).previous is None, "it was committed"
+    another.dispose()
     engine.dispose()
 
 

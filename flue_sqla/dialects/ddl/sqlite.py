@@ -56,10 +56,19 @@ class SQLiteSchema(SchemaDialect):
 
     @contextmanager
     def lock(self, connection: sa.Connection, schema: str | None, timeout_ms: int) -> Iterator[bool]:
-        before = int(connection.exec_driver_sql("PRAGMA busy_timeout").scalar_one())
-        with restored(connection, f"PRAGMA busy_timeout = {before}"):
-            connection.exec_driver_sql(f"PRAGMA busy_timeout = {max(timeout_ms, 1)}")
-            yield self._begin_immediate(connection, time.monotonic() + timeout_ms / 1000)
+        driver: Any = connection.connection.driver_connection
+        with self._patient(connection, timeout_ms):
+            granted = self._begin_immediate(connection, time.monotonic() + timeout_ms / 1000)
+        # In this mode the driver's commit() and rollback() do nothing, and the transaction that was begun by hand would stay open.
+        by_hand = getattr(driver, "autocommit", None) is True
+        try:
+            yield granted
+        except BaseException:
+            if by_hand and driver.in_transaction:
+                connection.exec_driver_sql("ROLLBACK")
+            raise
+        if by_hand and driver.in_transaction:
+            connection.exec_driver_sql("COMMIT")
 
     @contextmanager
     def join(self, connection: sa.Connection, schema: str | None, timeout_ms: int) -> Iterator[bool]:
@@ -68,8 +77,17 @@ class SQLiteSchema(SchemaDialect):
             # Theirs to keep. The first write takes the lock, or fails and changes nothing.
             yield True
             return
-        with self.lock(connection, schema, timeout_ms) as granted:
-            yield granted
+        with self._patient(connection, timeout_ms):
+            granted = self._begin_immediate(connection, time.monotonic() + timeout_ms / 1000)
+        yield granted
+
+    @staticmethod
+    @contextmanager
+    def _patient(connection: sa.Connection, timeout_ms: int) -> Iterator[None]:
+        before = int(connection.exec_driver_sql("PRAGMA busy_timeout").scalar_one())
+        with restored(connection, f"PRAGMA busy_timeout = {before}"):
+            connection.exec_driver_sql(f"PRAGMA busy_timeout = {max(timeout_ms, 1)}")
+            yield
 
     def _begin_immediate(self, connection: sa.Connection, deadline: float) -> bool:
         driver: Any = connection.connection.driver_connection
