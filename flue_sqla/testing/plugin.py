@@ -15,7 +15,7 @@ import pytest
 if TYPE_CHECKING:
     from flue_sqla.testing.stores import Stores
 
-pytest.register_assert_rewrite("flue_sqla.testing.contracts")
+pytest.register_assert_rewrite("flue_sqla.testing.contracts", "flue_sqla.testing.machine")
 
 __all__ = ["pytest_addoption", "stores"]
 

@@ -10,7 +10,7 @@ from flue_sqla.testing.harness import open_stores
 from flue_sqla.testing.stores import Stores
 from tests.databases.contract import Database
 
-pytest.register_assert_rewrite("flue_sqla.testing.contracts")
+pytest.register_assert_rewrite("flue_sqla.testing.contracts", "flue_sqla.testing.machine")
 
 
 @pytest.fixture(params=["blocking", "awaited"])

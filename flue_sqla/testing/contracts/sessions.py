@@ -282,6 +282,16 @@ class SessionDeletionContract:
         assert stores.sessions.list_pending_deletions() == []
         assert stores.submissions.get("dispatch-1") is None
 
+    def test_d21b_a_rerun_keeps_the_first_marker_and_its_time(self, stores: Stores) -> None:
+        started_at = stores.clock.now()
+        stores.submissions.complete(running(stores, dispatch(accepted_at="2026-06-03T00:01:00.001Z")))
+        stores.rows.insert("flue_agent_session_deletions", session_key=SESSION, started_at=started_at)
+        stores.clock.advance(60_000)
+        seen: list[Any] = []
+        stores.sessions.delete_tree(SESSION, lambda: seen.extend(stores.rows.select("flue_agent_session_deletions")))
+        assert seen == [{"session_key": SESSION, "started_at": started_at}]
+        assert submission(stores).status == "settled"
+
     def test_d22_concurrent_calls_for_one_key_share_one_deletion(self, stores: Stores) -> None:
         first_is_inside, second_is_waiting = threading.Event(), threading.Event()
         called: list[str] = []

@@ -126,6 +126,18 @@ class AuthorizationContract:
         with rejected(MISMATCH):
             append(stores, claim, [owned(attempt("child-2", host.attempt_id))], submission=host)
 
+    def test_x08_a_delivery_with_a_settlement_of_its_own_is_no_longer_the_hosts(self, stores: Stores) -> None:
+        claim, host = started(stores)
+        ready(stores, echo("child-1"))
+        stores.submissions.claim_joinable(host, AGENT)
+        stores.submissions.finalize_join(host, "child-1")
+        delivery = attempt("child-1", host.attempt_id)
+        record = settlement(delivery)
+        assert stores.submissions.reserve_settlement(delivery, record["id"], record) is not None
+        with rejected(MISMATCH):
+            append(stores, claim, [owned(delivery)], submission=host)
+        append(stores, claim, [record], submission=delivery)
+
     def test_x08_queued_settled_and_requeued_work_is_not_owned(self, stores: Stores) -> None:
         claim, owner = started(stores)
         stores.submissions.requeue(owner)

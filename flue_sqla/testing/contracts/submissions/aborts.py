@@ -10,6 +10,7 @@ from flue_sqla.testing.contracts.examples import (
     dispatch,
     ready,
     running,
+    settlement,
     submission,
 )
 from flue_sqla.testing.stores import Stores
@@ -55,6 +56,13 @@ class AbortContract:
         assert stores.submissions.list_runnable() == []
         assert stores.submissions.list_expired() == []
         assert claimed(stores, "dispatch-1", "attempt-2") is None
+        assert submission(stores).abort_requested_at is None
+
+    def test_s24b_a_reserved_settlement_is_out_of_reach(self, stores: Stores) -> None:
+        owner = running(stores, dispatch())
+        record = settlement(owner)
+        stores.submissions.reserve_settlement(owner, record["id"], record)
+        assert stores.submissions.request_abort(SESSION) == []
         assert submission(stores).abort_requested_at is None
 
     def test_s25_an_unknown_session_has_nothing_to_abort(self, stores: Stores) -> None:

@@ -133,6 +133,18 @@ class JoinGateContract:
         assert stores.submissions.finalize_join(owner, "child-1") is False
         assert stores.submissions.revert_join(owner, "child-1") is False
 
+    def test_s61b_an_earlier_application_time_is_kept_by_finalize_and_dropped_by_revert(self, stores: Stores) -> None:
+        owner = host(stores)
+        for child in ("child-1", "child-2"):
+            ready(stores, dispatch(child))
+        stores.submissions.claim_joinable(owner, "assistant")
+        for child in ("child-1", "child-2"):
+            stores.rows.update("flue_agent_submissions", {"submission_id": child}, input_applied_at=5)
+        assert stores.submissions.finalize_join(owner, "child-1") is True
+        assert stores.submissions.revert_join(owner, "child-2") is True
+        assert submission(stores, "child-1").input_applied_at == 5
+        assert submission(stores, "child-2").input_applied_at is None
+
     def test_s62_revert_puts_the_delivery_back_into_the_queue(self, stores: Stores) -> None:
         owner = host(stores)
         ready(stores, dispatch("child-1"))

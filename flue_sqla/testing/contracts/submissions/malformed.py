@@ -135,6 +135,13 @@ class MalformedRowContract:
         with pytest.raises(FlueError, match=MARKERS):
             stores.submissions.get("dispatch-1")
 
+    def test_x01_one_chunk_set_for_two_markers_is_damage(self, stores: Stores) -> None:
+        marked = image("__flue_submission_chunks__:0")
+        ready(stores, dispatch(message=user("Look", image(b"pixels"))))
+        damage(stores, "dispatch-1", payload=payload(message=user("Look", marked, marked)))
+        with pytest.raises(FlueError, match=MARKERS):
+            stores.submissions.get("dispatch-1")
+
     def test_x01_chunks_of_a_payload_without_attachments_are_damage(self, stores: Stores) -> None:
         ready(stores, dispatch())
         chunk = {"submission_id": "dispatch-1", "item_id": "0", "chunk_index": 0, "chunk_count": 1, "data": "x"}

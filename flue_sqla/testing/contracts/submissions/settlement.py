@@ -111,6 +111,13 @@ class ReserveGateContract:
         record = settlement(owner)
         assert stores.submissions.reserve_settlement(owner, record["id"], record) is None
 
+    def test_x03_a_running_row_that_already_holds_a_record_reserves_nothing(self, stores: Stores) -> None:
+        owner = running(stores, dispatch())
+        stores.rows.update("flue_agent_submissions", {"submission_id": "dispatch-1"}, settlement_record_id="older")
+        record = settlement(owner)
+        assert stores.submissions.reserve_settlement(owner, record["id"], record) is None
+        assert submission(stores).status == "running"
+
     def test_x03_what_another_attempt_reserved_is_taken(self, stores: Stores) -> None:
         owner = running(stores, dispatch())
         record = settlement(owner)
@@ -137,6 +144,7 @@ class ReserveGateContract:
         owner = running(stores, dispatch())
         before = submission(stores)
         record = {**settlement(owner), "outcome": "failed", "error": {"message": "Zoë", "meta": {"ratio": 1.0, "2": [], "1": {}}}}
+        stores.clock.advance(10)
         obligation = stores.submissions.reserve_settlement(owner, record["id"], record)
         after = submission(stores)
         assert (after.owner_id, after.lease_expires_at) == (before.owner_id, before.lease_expires_at)
