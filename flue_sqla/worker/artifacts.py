@@ -12,6 +12,7 @@ from flue_sqla.flue import Flue
 from flue_sqla.records.artifact import Artifact, ArtifactPage
 from flue_sqla.worker.bridge import in_thread
 from flue_sqla.worker.execution import Execution
+from flue_sqla.worker.ownership import Ownership
 
 __all__ = ["BoundArtifacts"]
 
@@ -21,9 +22,10 @@ _DEFAULT_TENANT = "default"
 class BoundArtifacts:
     """The artifacts of one attempt. The same names as ``flue.artifacts``, awaited; what is put belongs to the submission."""
 
-    def __init__(self, flue: Flue | AsyncFlue, execution: Execution) -> None:
+    def __init__(self, flue: Flue | AsyncFlue, execution: Execution, ownership: Ownership) -> None:
         self._artifacts: Artifacts | AsyncArtifacts = flue.artifacts
         self._execution = execution
+        self._ownership = ownership
 
     async def put(
         self,
@@ -38,7 +40,7 @@ class BoundArtifacts:
         max_bytes: int | None = None,
     ) -> Artifact:
         """As ``flue.artifacts.put``, with ``submission_id``; a boundary. Put it in a step to have it stored once per submission."""
-        self._execution.check()
+        await self._ownership.prove()
         arguments: dict[str, Any] = {
             "name": name,
             "content_type": content_type,
@@ -75,7 +77,7 @@ class BoundArtifacts:
 
     async def delete(self, artifact_id: str, *, tenant: str = _DEFAULT_TENANT) -> bool:
         """As ``flue.artifacts.delete``; a boundary."""
-        self._execution.check()
+        await self._ownership.prove()
         deleted: bool = await self._call(self._artifacts.delete, artifact_id, tenant=tenant)
         return deleted
 

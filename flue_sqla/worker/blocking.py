@@ -103,11 +103,7 @@ class BlockingContext:
 
     def step(self, name: str, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """As :meth:`Context.step`; ``function`` runs on this thread."""
-
-        async def begin() -> Any:
-            return self._steps.begin(name)
-
-        recorded = self._run(begin())
+        recorded = self._run(self._steps.begin(name))
         if recorded is not None:
             replayed: T = recorded.value
             return replayed

@@ -101,7 +101,7 @@ class Context:
         Raises:
             InvalidInputError: the name occurs twice, or the value has no JSON text.
         """
-        recorded = self._steps.begin(name)
+        recorded = await self._steps.begin(name)
         if recorded is not None:
             return recorded.value
         if inspect.iscoroutinefunction(function):

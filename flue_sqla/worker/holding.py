@@ -6,10 +6,10 @@ import asyncio
 import logging
 from collections.abc import Callable, Collection
 
-from flue_sqla.records.outcome import Holding
 from flue_sqla.worker.bridge import Bridge
 from flue_sqla.worker.execution import Execution
-from flue_sqla.worker.interruptions import Aborted, Lost, Stopping, TimedOut
+from flue_sqla.worker.interruptions import Lost, Stopping
+from flue_sqla.worker.ownership import compare
 from flue_sqla.worker.telemetry import Telemetry, log
 from flue_sqla.worker.timing import Timing
 
@@ -63,22 +63,7 @@ class Holder:
             return
         holdings = await self._bridge.call(self._submissions.holdings, [execution.submission_id for execution in executions])
         for execution in executions:
-            self._compare(execution, holdings.get(execution.submission_id))
-
-    def _compare(self, execution: Execution, holding: Holding | None) -> None:
-        if execution.settling:
-            return
-        if holding is None or holding.attempt_id != execution.attempt.attempt_id or holding.owner_id != self._owner_id:
-            execution.interrupt(Lost("the row belongs to another attempt"))
-            return
-        if holding.status != "running":
-            execution.interrupt(Lost(f"the row is {holding.status}"))
-            return
-        execution.lease_until = holding.lease_expires_at
-        if holding.abort_requested_at is not None:
-            execution.interrupt(Aborted("the session was aborted"))
-        elif holding.timeout_at and self._clock.now() >= holding.timeout_at:
-            execution.interrupt(TimedOut("the deadline has passed"))
+            compare(execution, holdings.get(execution.submission_id), self._owner_id)
 
     def _judge_by_clock(self) -> None:
         now = self._clock.now()

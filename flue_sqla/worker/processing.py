@@ -21,6 +21,7 @@ from flue_sqla.worker.execution import Execution
 from flue_sqla.worker.interruptions import Aborted, Interruption, Lost, Stopping, TimedOut
 from flue_sqla.worker.joins import Joins
 from flue_sqla.worker.opening import open_attempt
+from flue_sqla.worker.ownership import Ownership
 from flue_sqla.worker.settlement import OutcomeName, Settlements, aborted
 from flue_sqla.worker.steps import Steps
 from flue_sqla.worker.telemetry import Telemetry
@@ -140,8 +141,9 @@ class Processing:
         """Run the handler until it returns, again after each error that may pass."""
         failures = 0
         while True:
-            steps = Steps(execution, writer, self._telemetry)
-            context = Context(execution, writer, steps, joins, BoundArtifacts(self._flue, execution))
+            ownership = Ownership(self._bridge, execution, self._owner_id)
+            steps = Steps(execution, ownership, writer, self._telemetry)
+            context = Context(execution, writer, steps, joins, BoundArtifacts(self._flue, execution, ownership))
             try:
                 execution.check()
                 return await self._call(execution, context, steps)

@@ -8,6 +8,7 @@ from flue_sqla.conversation import builders
 from flue_sqla.errors import InvalidInputError
 from flue_sqla.wire import canonical_json, parse_json
 from flue_sqla.worker.execution import Execution
+from flue_sqla.worker.ownership import Ownership
 from flue_sqla.worker.telemetry import Telemetry
 from flue_sqla.worker.writer import Writer
 
@@ -28,8 +29,9 @@ def step_call_id(submission_id: str) -> str:
 class Steps:
     """The steps of one run of a handler."""
 
-    def __init__(self, execution: Execution, writer: Writer, telemetry: Telemetry) -> None:
+    def __init__(self, execution: Execution, ownership: Ownership, writer: Writer, telemetry: Telemetry) -> None:
         self._execution = execution
+        self._ownership = ownership
         self._writer = writer
         self._telemetry = telemetry
         self._call_id = step_call_id(execution.submission_id)
@@ -37,7 +39,7 @@ class Steps:
         #: How many values this run recorded: the progress by which retries are counted.
         self.recorded_here = 0
 
-    def begin(self, name: str) -> Recorded | None:
+    async def begin(self, name: str) -> Recorded | None:
         """Begin a step; its value if it was recorded before, in this attempt or an earlier one.
 
         Raises:
@@ -57,8 +59,8 @@ class Steps:
             self._begun.add(name)
             self._telemetry.event("step_replayed", submission_id=self._execution.submission_id, agent=self._execution.agent_name, step=name)
             return Recorded(self._writer.state.steps[key])
-        self._execution.check()
         self._begun.add(name)
+        await self._ownership.prove()
         return None
 
     async def record(self, name: str, value: Any) -> Any:

@@ -22,7 +22,7 @@ from flue_sqla.worker.agent import Agent, Handler
 from flue_sqla.worker.bridge import bridge_to
 from flue_sqla.worker.execution import Execution
 from flue_sqla.worker.holding import Holder
-from flue_sqla.worker.interruptions import Stopping
+from flue_sqla.worker.interruptions import Lost, Stopping
 from flue_sqla.worker.processing import Processing
 from flue_sqla.worker.recovery import RecoveryPass
 from flue_sqla.worker.settlement import Settlements
@@ -67,7 +67,7 @@ class Worker:
         self.owner_id = new_id("owner")
         self.telemetry = Telemetry()
         self._executions: dict[str, Execution] = {}
-        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = False
         self._waiter: AsyncWaiter | None = None
         self._background: asyncio.Task[None] | None = None
@@ -191,21 +191,25 @@ class Worker:
         return bool(claimed)
 
     def _free_slots(self) -> int:
-        return self.concurrency - len(self._executions)
+        return self.concurrency - len(self._tasks)
 
     def _start(self, submission: Submission) -> None:
         execution = Execution(submission, self.agents[submission.input["agent"]], self._bridge.flue.clock)
+        earlier = self._executions.get(submission.submission_id)
+        if earlier is not None:
+            # Somebody gave it back to the queue under our hands, and we were the ones to claim it again.
+            earlier.interrupt(Lost("the submission was claimed anew"))
         self._executions[submission.submission_id] = execution
         if self._stopping:
             execution.interrupt(Stopping("the worker stops"))
         task = asyncio.create_task(self._processing.run(execution), name=f"flue-attempt-{submission.submission_id}")
-        self._tasks[submission.submission_id] = task
-        task.add_done_callback(lambda _task: self._ended(execution))
+        self._tasks.add(task)
+        task.add_done_callback(lambda task: self._ended(execution, task))
 
-    def _ended(self, execution: Execution) -> None:
+    def _ended(self, execution: Execution, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
         if self._executions.get(execution.submission_id) is execution:
             del self._executions[execution.submission_id]
-            del self._tasks[execution.submission_id]
         if self._waiter is not None:
             # A slot is free, and the next one of this session may run.
             self._waiter.wake()
@@ -220,12 +224,12 @@ class Worker:
             for execution in list(self._executions.values()):
                 execution.cancel_handler()
             await self._ended_within(1.0)
-        for task in list(self._tasks.values()):
+        for task in list(self._tasks):
             task.cancel()
         await self._ended_within(1.0)
 
     async def _ended_within(self, seconds: float) -> bool:
-        tasks = list(self._tasks.values())
+        tasks = list(self._tasks)
         if tasks:
             _, left = await asyncio.wait(tasks, timeout=seconds)
             return not left

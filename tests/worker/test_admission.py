@@ -1,0 +1,118 @@
+"""Admission from everywhere: keyed replays, waiting, and never disturbing a turn that runs."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import sys
+from pathlib import Path
+
+import pytest
+
+from flue_sqla import Flue
+from flue_sqla.asyncio import AsyncFlue
+from flue_sqla.errors import SubmissionConflictError, SubmissionMissingError, WaitTimeoutError
+from flue_sqla.worker import Context
+from tests.databases.contract import Database
+from tests.worker.support import assert_readable, outcome, records, working
+
+ADMISSIONS = 1_000
+PROCESSES = 4
+
+
+def test_a_key_is_one_submission(flue: Flue) -> None:
+    data = {"a": 1, "b": [True]}
+    first = flue.dispatch("triage", id="1", message="hello", idempotency_key="k", initial_data=data)
+    again = flue.dispatch("triage", id="1", message="hello", idempotency_key="k", initial_data={"b": [True], "a": 1.0})
+    assert (again.submission_id, again.deduplicated, first.deduplicated) == (first.submission_id, True, False)
+    assert again.accepted_at == first.accepted_at
+    for other in ({"message": "hi", "initial_data": data}, {"message": "hello", "initial_data": {"a": 1, "b": [1]}}, {"message": "hello"}):
+        with pytest.raises(SubmissionConflictError):
+            flue.dispatch("triage", id="1", idempotency_key="k", **other)  # type: ignore[arg-type]
+    elsewhere = flue.dispatch("triage", id="2", message="hello", idempotency_key="k", initial_data=data)
+    assert elsewhere.submission_id != first.submission_id
+
+
+async def test_a_key_answers_after_the_outcome_too(aflue: AsyncFlue) -> None:
+    async def triage(ctx: Context) -> str:
+        return "done"
+
+    async with working(aflue, {"triage": triage}) as worker:
+        first = await aflue.dispatch("triage", id="1", message="hello", idempotency_key="k")
+        await outcome(aflue, first.submission_id)
+        again = await aflue.dispatch("triage", id="1", message="hello", idempotency_key="k")
+        assert again.deduplicated
+        assert (await outcome(aflue, again.submission_id)).result == "done"
+    assert worker.telemetry.counts["claimed"] == 1
+
+
+def test_waiting_has_an_end(flue: Flue) -> None:
+    receipt = flue.dispatch("triage", id="1", message="hello")
+    with pytest.raises(WaitTimeoutError) as caught:
+        flue.wait(receipt.submission_id, timeout=0.01)
+    assert isinstance(caught.value, TimeoutError)
+    with pytest.raises(SubmissionMissingError):
+        flue.wait("sub_unknown", timeout=0.01)
+
+
+async def test_attachments_are_there_before_the_work_begins(aflue: AsyncFlue) -> None:
+    image = {"type": "image", "mimeType": "image/png", "data": base64.b64encode(b"pixels").decode(), "filename": "p.png"}
+
+    async def triage(ctx: Context) -> str:
+        (message,) = [record for record in await records(aflue, ctx.path) if record["type"] == "user_message"]
+        ref = message["content"][1]["attachment"]
+        stored = await aflue.attachments.get(ctx.path, ref["id"], message["conversationId"])
+        assert stored is not None
+        return stored.data.decode()
+
+    async with working(aflue, {"triage": triage}):
+        receipt = await aflue.dispatch("triage", id="1", message={"kind": "user", "body": "look", "attachments": [image]})
+        assert (await outcome(aflue, receipt.submission_id)).result == "pixels"
+
+
+ADMITTER = """
+import sys
+from flue_sqla import Flue
+with Flue(sys.argv[1], artifacts=sys.argv[2]) as flue:
+    for number in range(int(sys.argv[3])):
+        flue.dispatch("busy", id="1", message=str(number))
+"""
+
+
+@pytest.mark.slow
+async def test_a_thousand_admissions_of_other_processes_leave_a_running_turn_its_producer(
+    aflue: AsyncFlue, migrated: Database, tmp_path: Path
+) -> None:
+    started, go_on = asyncio.Event(), asyncio.Event()
+
+    async def busy(ctx: Context) -> int:
+        started.set()
+        await go_on.wait()
+        await ctx.append({"type": "state_write", "name": "still", "value": "writing"})
+        return len(await records(aflue, ctx.path))
+
+    async with working(aflue, {"busy": busy}, concurrency=1) as worker:
+        host = await aflue.dispatch("busy", id="1", message="first")
+        await started.wait()
+        before = await aflue.conversations.get_meta("agents/busy/1")
+        command = [sys.executable, "-c", ADMITTER, migrated.url, str(tmp_path), str(ADMISSIONS // PROCESSES)]
+        admitters = [await asyncio.create_subprocess_exec(*command, cwd=Path(__file__).parents[2]) for _ in range(PROCESSES)]
+        assert [await admitter.wait() for admitter in admitters] == [0] * PROCESSES
+        assert before is not None
+        assert await aflue.conversations.get_meta("agents/busy/1") == before, "neither epoch nor head has moved"
+        assert await aflue.submissions.list_unready() == []
+        worker.stop()
+        go_on.set()
+        assert (await outcome(aflue, host.submission_id)).ok
+    assert worker.telemetry.counts["fenced"] == 0
+    await assert_readable(aflue, "agents/busy/1")
+
+
+async def test_two_admitters_of_a_new_instance_make_one_conversation(aflue: AsyncFlue) -> None:
+    receipts = await asyncio.gather(*(aflue.dispatch("triage", id="new", message=str(n), initial_data=n) for n in range(6)))
+    births = [record for record in await records(aflue, "agents/triage/new") if record["type"] == "conversation_created"]
+    assert len(births) == 1
+    for receipt in receipts:
+        row = await aflue.submissions.get(receipt.submission_id)
+        assert row is not None
+        assert row.canonical_ready_at is not None
