@@ -57,6 +57,7 @@ class AsyncConversations(AsyncRepository[Conversations]):
     append = awaited(Conversations.append)
     read = awaited(Conversations.read)
     get_meta = awaited(Conversations.get_meta)
+    list_paths = awaited(Conversations.list_paths)
     put_checkpoint = awaited(Conversations.put_checkpoint)
     get_checkpoint = awaited(Conversations.get_checkpoint)
 

@@ -62,10 +62,19 @@ def _notify(engine: sa.Engine, channel: str, payload: str) -> tuple[str, Any]:
 
 
 def listen_engine(engine: sa.Engine, listen_url: str | None) -> sa.Engine:
-    """Where to listen: the direct address if there is one (a transaction-mode pooler is in front), else the engine itself."""
+    """Where to listen: the direct address if there is one (a transaction-mode pooler is in front), else the engine itself.
+
+    Raises:
+        ConfigurationError: the address is malformed, or the driver for it is not installed.
+    """
     return engine if listen_url is None else create_engine(listen_url)
 
 
 def async_listen_engine(engine: sa.Engine, listen_url: str | None) -> sa.Engine:
-    """As :func:`listen_engine`, for the sync side of an async engine."""
-    return engine if listen_url is None else create_async_engine(listen_url).sync_engine
+    """As :func:`listen_engine`, for the sync side of an async engine; an address without a driver gets that of the engine."""
+    if listen_url is None:
+        return engine
+    url = sa.make_url(listen_url)
+    if "+" not in url.drivername:
+        url = url.set(drivername=engine.url.drivername)
+    return create_async_engine(url).sync_engine

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import secrets
 
+from flue_sqla.errors import FlueError
+
 __all__ = ["PROBE_SECONDS", "Deaf", "Probe", "Unsupported", "explain"]
 
 log = logging.getLogger("flue_sqla.listening")
@@ -37,7 +39,9 @@ class Probe:
 
 def explain(reason: Exception, *, direct: bool) -> None:
     """Say, once per listener, why there are no notifications and what can be done."""
-    if isinstance(reason, Unsupported):
+    if isinstance(reason, FlueError):
+        log.warning("FLUE_LISTEN_URL cannot be used; waiting polls. %s %s", reason, reason.remedy)
+    elif isinstance(reason, Unsupported):
         log.warning("The engine's driver cannot listen for notifications; waiting polls. Set FLUE_LISTEN_URL to listen with psycopg.")
     elif direct:
         log.warning("Our own notification did not arrive at FLUE_LISTEN_URL; waiting polls. Does it name the same database, directly?")

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import sqlalchemy as sa
 from sqlalchemy.util import greenlet_spawn
 
+from flue_sqla.errors import FlueError
 from flue_sqla.listening.connections import async_listen_engine, driver_connection, open_detached, send
 from flue_sqla.listening.outage import FIRST_PAUSE, Outage
 from flue_sqla.listening.probe import PROBE_SECONDS, Deaf, Probe, Unsupported, explain
@@ -64,9 +65,9 @@ class NotificationTask:
         await asyncio.wait([task])
 
     async def _run(self, hears: asyncio.Event) -> None:
-        engine = async_listen_engine(self._engine, self._listen_url)
         outage = Outage("Listening for notifications", FIRST_PAUSE)
         try:
+            engine = async_listen_engine(self._engine, self._listen_url)
             while True:
                 try:
                     await self._listen(engine, hears, outage)
@@ -76,7 +77,7 @@ class NotificationTask:
                     # Nobody awaits this task, and polling goes on whatever happens to it.
                     hears.clear()
                     await asyncio.sleep(outage.failed(error))
-        except (Deaf, Unsupported) as reason:
+        except (Deaf, Unsupported, FlueError) as reason:
             self._deaf = True
             explain(reason, direct=self._listen_url is not None)
         finally:

@@ -12,6 +12,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from flue_sqla.errors import FlueError
 from flue_sqla.forking import reset_in_child
 from flue_sqla.listening.connections import driver_connection, listen_engine, open_detached, send
 from flue_sqla.listening.outage import FIRST_PAUSE, Outage
@@ -65,7 +66,8 @@ class NotificationThread:
             ear.stop()
 
     def forget_parent(self) -> None:
-        _inherited.append(self._ear)
+        if self._ear is not None:
+            _inherited.append(self._ear)
         self._lock = threading.Lock()
         self._ear = None
 
@@ -97,8 +99,8 @@ class _Ear(threading.Thread):
             self.join(_STOP_SECONDS)
 
     def run(self) -> None:
-        engine = listen_engine(self._engine, self._listen_url)
         try:
+            engine = listen_engine(self._engine, self._listen_url)
             while not self._stopping.is_set():
                 try:
                     self._listen(engine)
@@ -107,7 +109,7 @@ class _Ear(threading.Thread):
                 except Exception as error:
                     # Nobody waits for this thread, and polling goes on whatever happens to it.
                     self._stopping.wait(self._outage.failed(error))
-        except (Deaf, Unsupported) as reason:
+        except (Deaf, Unsupported, FlueError) as reason:
             self._give_up()
             explain(reason, direct=self._listen_url is not None)
         finally:
