@@ -9,7 +9,7 @@ import click
 from flue_sqla.cli.base import Invocation, group, pass_invocation
 
 if TYPE_CHECKING:
-    from flue_sqla.snapshot import LoadReport, SnapshotInfo
+    from flue_sqla.snapshot import LoadReport, Mode, SnapshotInfo
 
 __all__ = ["snapshot"]
 
@@ -55,7 +55,7 @@ def inspect_command(call: Invocation, path: str) -> None:
 )
 @click.option("--dry-run", is_flag=True, help="Check everything and say what would happen, without changing anything.")
 @pass_invocation
-def import_command(call: Invocation, path: str, mode: str, dry_run: bool) -> None:
+def import_command(call: Invocation, path: str, mode: Mode, dry_run: bool) -> None:
     """Read FILE into a migrated database: all of it or nothing. Stop workers and servers first."""
     from flue_sqla.snapshot import load
 

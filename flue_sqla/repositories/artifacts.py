@@ -16,7 +16,7 @@ from flue_sqla.records.artifact import Artifact, ArtifactPage
 from flue_sqla.repositories.scope import Executor, Scope
 from flue_sqla.wire import canonical_json, parse_json
 
-__all__ = ["ArtifactRows"]
+__all__ = ["ArtifactRows", "is_mark"]
 
 _STORED = "stored"
 _DELETING = "deleting"
@@ -59,7 +59,13 @@ _DELETIONS = (
 )
 _SCAN = _SELECT.where(_c.state == _STORED, _c.id > sa.bindparam("after")).order_by(_c.id).limit(sa.bindparam("most"))
 _SCAN_TENANT = _SCAN.where(_c.tenant == sa.bindparam("of_tenant"))
+_TOTALS = sa.select(sa.func.count(), sa.func.sum(_c.size)).where(_c.state == _STORED)
 _RELABEL = sa.update(artifacts).where(_c.id == sa.bindparam("artifact_id"), _c.state == _STORED).values(store=sa.bindparam("label"))
+
+
+def is_mark(table: sa.Table = artifacts) -> sa.ColumnElement[bool]:
+    """Whether a row is no artifact but a mark: bookkeeping between a sweep and late puts."""
+    return sa.and_(table.c.state == _DELETING, table.c.sha256 == _MARK)
 
 
 class ArtifactRows:
@@ -178,6 +184,11 @@ class ArtifactRows:
         statement = _SCAN if tenant is None else _SCAN_TENANT
         keys = {"after": after, "most": limit} | ({} if tenant is None else {"of_tenant": tenant})
         return [_artifact(row) for row in self.scope.read(lambda executor: executor.execute(statement, keys).all())]
+
+    def totals(self) -> tuple[int, int]:
+        """How many artifacts are stored, and their bytes."""
+        count, size = self.scope.read(lambda executor: executor.execute(_TOTALS).one())
+        return int(count), int(size or 0)
 
     def remove_missing(self, artifact_id: str) -> None:
         """Remove the row of a stored artifact whose bytes are lost."""

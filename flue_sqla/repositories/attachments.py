@@ -22,9 +22,10 @@ from flue_sqla.repositories.per_dialect import PerDialect
 from flue_sqla.repositories.scope import Executor, Scope
 from flue_sqla.wire import require_storable
 
-__all__ = ["Attachments"]
+__all__ = ["CHUNK_BYTES", "Attachments"]
 
-_CHUNK: Final = 524_288
+CHUNK_BYTES: Final = 524_288
+"""The size of a chunk of the ``sqlite`` profile (spec/attachments.md §4)."""
 _PRUNED_MEANWHILE: Final = 3
 
 _a, _chunk = attachments, attachment_chunks
@@ -112,7 +113,7 @@ class Attachments:
         raise _vanished(row)
 
     def _put_cut(self, row: dict[str, Any], content: bytes) -> _Stored:
-        parts = [content[start : start + _CHUNK] for start in range(0, len(content), _CHUNK)] or [b""]
+        parts = [content[start : start + CHUNK_BYTES] for start in range(0, len(content), CHUNK_BYTES)] or [b""]
         key = {name: row[name] for name in ("stream_path", "attachment_id")}
 
         def put(executor: Executor) -> _Stored:
@@ -174,7 +175,7 @@ def _joined(attachment_id: str, count: int, parts: Sequence[tuple[int, bytes]]) 
         type(count) is int
         and len(parts) == count > 0
         and all(index == expected for expected, (index, _) in enumerate(parts))
-        and all(len(part) <= _CHUNK for _, part in parts)
+        and all(len(part) <= CHUNK_BYTES for _, part in parts)
         and all(part for _, part in parts[:-1])
     )
     if not whole:

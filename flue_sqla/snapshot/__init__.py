@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from flue_sqla.snapshot.exporting import export
-from flue_sqla.snapshot.importing import load
+from flue_sqla.snapshot.importing import Mode, load
 from flue_sqla.snapshot.report import LoadReport, SnapshotInfo, TableInfo, TableReport
 from flue_sqla.snapshot.summary import inspect
 
-__all__ = ["LoadReport", "SnapshotInfo", "TableInfo", "TableReport", "export", "inspect", "load"]
+__all__ = ["LoadReport", "Mode", "SnapshotInfo", "TableInfo", "TableReport", "export", "inspect", "load"]

@@ -6,7 +6,7 @@ the same, so a snapshot of one database goes into any other.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Final
@@ -14,6 +14,7 @@ from typing import Final
 import sqlalchemy as sa
 
 from flue_sqla.models import tables
+from flue_sqla.repositories.artifacts import is_mark
 
 __all__ = ["EXCLUDED", "PARTS", "TABLES", "Reference", "SnapshotTable", "table_named"]
 
@@ -45,7 +46,8 @@ class SnapshotTable:
     """One table as a snapshot sees it.
 
     ``key`` orders the rows and tells them apart; ``unique`` are the other keys that no two rows may share (a row with a NULL in one does
-    not count); ``layout_columns`` say how a profile cut the row into pieces and are no part of it.
+    not count); ``layout_columns`` say how a profile cut the row into pieces and are no part of it; rows that fit
+    ``bookkeeping`` are no data.
     """
 
     table: sa.Table
@@ -54,6 +56,7 @@ class SnapshotTable:
     references: tuple[Reference, ...] = ()
     layout_columns: frozenset[str] = frozenset()
     tenant_column: str | None = None
+    bookkeeping: Callable[[sa.Table], sa.ColumnElement[bool]] | None = None
     columns: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -114,7 +117,8 @@ TABLES: Final[tuple[SnapshotTable, ...]] = (
         unique=(("path", "event_key"),),
         references=(Reference(("path",), "flue_event_streams", ("path",)),),
     ),
-    SnapshotTable(tables.artifacts, key=("id",), unique=(("storage_key",),), tenant_column="tenant"),
+    # A sweep's marks belong to the object store that was swept, and no artifact is behind them.
+    SnapshotTable(tables.artifacts, key=("id",), unique=(("storage_key",),), tenant_column="tenant", bookkeeping=is_mark),
 )
 """Every table of a snapshot, in the order of the file: what is referred to comes first."""
 

@@ -5,17 +5,26 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
 
 from flue_sqla.dialects import implementation
-from flue_sqla.dialects.bulk import placed
-from flue_sqla.errors import FlueError, InvalidInputError, OutcomeUnknown, SnapshotConflictError, SnapshotError
+from flue_sqla.errors import (
+    ArtifactStoreError,
+    DatabaseUnavailableError,
+    InvalidInputError,
+    OutcomeUnknown,
+    PersistedFormatVersionError,
+    SchemaVersionError,
+    SnapshotError,
+)
 from flue_sqla.schema.connections import connected, under_lock
 from flue_sqla.snapshot.blobs import BlobLoader
 from flue_sqla.snapshot.catalogue import TABLES, SnapshotTable
 from flue_sqla.snapshot.database import Rows, refuse_foreign_schema, refused_rows, require_flue, typed_errors
+from flue_sqla.snapshot.gates import clear_marks, refuse_live_leases, refuse_occupied
 from flue_sqla.snapshot.ledger import Ledger
 from flue_sqla.snapshot.limits import TargetLimits
 from flue_sqla.snapshot.loading import TableLoader, loader_for
@@ -26,12 +35,16 @@ from flue_sqla.snapshot.validation import check_header, validate
 if TYPE_CHECKING:
     from flue_sqla.flue import Flue
 
-__all__ = ["MODES", "load"]
+__all__ = ["MODES", "Mode", "load"]
 
+Mode = Literal["refuse", "replace", "merge"]
 MODES: Final = ("refuse", "replace", "merge")
 
+# Any other failure may have come after the commit: then the bytes stay, and a sweep tells.
+_NOTHING_COMMITTED: Final = (SnapshotError, ArtifactStoreError, PersistedFormatVersionError, SchemaVersionError)
 
-def load(flue: Flue, path: str | os.PathLike[str], *, mode: str = "refuse", dry_run: bool = False) -> LoadReport:
+
+def load(flue: Flue, path: str | os.PathLike[str], *, mode: Mode = "refuse", dry_run: bool = False) -> LoadReport:
     """Read a snapshot into the database: all of it in one transaction, or nothing.
 
     The whole file is validated, against what the target can hold too, before anything is changed. Blobs come before rows.
@@ -96,19 +109,19 @@ class _Import:
         self._mode = mode
         self._dry_run = dry_run
         self._tenant = reader.header.tenant
+        self._uploading_since = 0
 
     def run(self) -> LoadReport:
         if not self._reader.header.blobs or self._dry_run:
             return self._rows(dry_run=self._dry_run)
         # Whatever would refuse the rows is asked first, so that no bytes are uploaded for nothing.
         self._rows(dry_run=True)
+        self._uploading_since = self._flue.clock.now()
         loader = BlobLoader(self._flue._stores.blocking(), self._ledger)
         try:
             self._upload(loader)
             report = self._rows(dry_run=False)
-        except OutcomeUnknown:
-            raise  # the rows may be there, so their bytes must stay: a sweep will tell
-        except FlueError:
+        except _NOTHING_COMMITTED:
             loader.take_back()
             raise
         report.blobs_stored, report.blobs_present = loader.stored, loader.present
@@ -121,57 +134,45 @@ class _Import:
                 loader.load(part)
 
     def _rows(self, *, dry_run: bool) -> LoadReport:
+        """Load in one transaction; what remains after the last row is the commit."""
+        complete: list[LoadReport] = []
+
         def work(connection: sa.Connection) -> LoadReport:
+            complete.clear()
             with refused_rows():
-                return self._in_transaction(connection, dry_run)
+                return self._in_transaction(connection, dry_run, complete)
 
-        with typed_errors(self._flue):
-            return under_lock(self._flue.engine, self._flue.schema, self._flue.settings.lock_timeout_ms, work)
+        try:
+            with typed_errors(self._flue):
+                return under_lock(self._flue.engine, self._flue.schema, self._flue.settings.lock_timeout_ms, work)
+        except (DatabaseUnavailableError, DBAPIError) as error:
+            if not complete or dry_run:
+                raise
+            raise OutcomeUnknown(
+                "The connection broke at the commit of the import, so it is not known whether the rows are there.",
+                remedy="Import again with --mode merge --dry-run: it says what is there and what is missing.",
+            ) from error
 
-    def _in_transaction(self, connection: sa.Connection, dry_run: bool) -> LoadReport:
+    def _in_transaction(self, connection: sa.Connection, dry_run: bool, complete: list[LoadReport]) -> LoadReport:
         refuse_foreign_schema(self._flue, connection)
         rows = Rows(connection, implementation(connection.dialect), self._flue.schema)
         report = LoadReport(self._mode, dry_run, self._trailer.sha256)
         with rows.bulk.exclusive(connection, self._flue.schema, list(rows.written_tables())):
-            self._refuse_live_leases(connection)
+            refuse_live_leases(rows, self._flue.clock.now())
             if self._mode == "refuse":
-                self._refuse_occupied(rows)
+                refuse_occupied(rows, self._affected(), self._tenant)
             elif self._mode == "replace":
                 self._empty(rows, report, dry_run)
+            if self._reader.header.blobs and not dry_run:
+                clear_marks(rows, self._ledger, self._uploading_since)
             self._fill(rows, report, dry_run)
+            complete.append(report)
         return report
-
-    def _refuse_live_leases(self, connection: sa.Connection) -> None:
-        submissions = TABLES[0].table
-        now = self._flue.clock.now()
-        live = (
-            sa.select(submissions.c.submission_id, submissions.c.lease_expires_at)
-            .where(submissions.c.status != "settled", submissions.c.lease_expires_at > now)
-            .limit(1)
-        )
-        found = connection.execute(live, execution_options=placed(self._flue.schema)).first()
-        if found is not None:
-            raise SnapshotConflictError(
-                f"A worker is alive: it holds the lease of submission {found[0]!r} for another {found[1] - now} ms.",
-                meta={"submissionId": found[0], "leaseExpiresAt": found[1]},
-                remedy="Stop all workers and servers, wait until their leases have expired, then import.",
-            )
-
-    def _refuse_occupied(self, rows: Rows) -> None:
-        occupied = [table.name for table in self._affected() if rows.any(table, tenant=self._tenant)]
-        if occupied:
-            raise SnapshotConflictError(
-                f"The database is not empty: {', '.join(occupied)} {'has' if len(occupied) == 1 else 'have'} rows.",
-                meta={"tables": occupied},
-                remedy="Import into an empty database, or with --mode replace or --mode merge.",
-            )
 
     def _empty(self, rows: Rows, report: LoadReport, dry_run: bool) -> None:
         for table in reversed(self._affected()):
-            if dry_run:
-                report.table(table.name).deleted = rows.count(table, tenant=self._tenant)
-            else:
-                report.table(table.name).deleted = rows.delete(table, tenant=self._tenant)
+            change = rows.count if dry_run else rows.delete
+            report.table(table.name).deleted = change(table, tenant=self._tenant)
 
     def _affected(self) -> list[SnapshotTable]:
         """The tables that this snapshot speaks for, also those that it has no rows for."""
@@ -189,9 +190,8 @@ class _Import:
                 part.finish()
                 continue
             if loader is None or loader.table.name != part.table:
-                loader = loader_for(
-                    self._mode, rows, self._tables[part.table], self._reader.header, report.table(part.table), dry_run=dry_run
-                )
+                counts = report.table(part.table)
+                loader = loader_for(self._mode, rows, self._tables[part.table], self._reader.header, counts, dry_run=dry_run)
             loader.load(part)
         if self._reader.trailer != self._trailer:
             raise SnapshotError("The file changed while it was read.", remedy="Import a file that nobody writes to.")

@@ -5,28 +5,23 @@ The formats are those of spec/streams.md §3.6, spec/schema.md §3.7 to §3.9 an
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Final
+from typing import Any
 
 import sqlalchemy as sa
 
-from flue_sqla.errors import MalformedRowError
+from flue_sqla.errors import AttachmentIntegrityError, ConversationStreamStoreError
 from flue_sqla.models import tables
-from flue_sqla.wire import utf16_length
+from flue_sqla.repositories.attachments import CHUNK_BYTES
+from flue_sqla.repositories.conversations import spilling
 
 __all__ = ["ChunkLayout", "Fetch", "PhysicalRows", "Row", "chunk_layout"]
 
 Row = tuple[Any, ...]
 Fetch = Callable[[sa.Select[Any], dict[str, Any]], list[Row]]
 """Runs a SELECT of chunk rows with the key of their parent."""
-
-_LONGEST_TEXT: Final = 1_048_576
-_TEXT_PART: Final = 524_288
-_BYTES_PART: Final = 524_288
-_SENTINEL: Final = re.compile(r'\{"\$flueChunkCount":([1-9][0-9]{0,8})\}')
 
 
 @dataclass(frozen=True)
@@ -54,7 +49,7 @@ class ChunkLayout:
         """The logical row of a selected one.
 
         Raises:
-            MalformedRowError: the chunks are not what the parent says.
+            AttachmentIntegrityError, ConversationStreamStoreError: the chunks are not what the parent says.
         """
         raise NotImplementedError
 
@@ -62,22 +57,18 @@ class ChunkLayout:
         """The physical rows of logical ones, parents first."""
         raise NotImplementedError
 
-    def _chunks(self, row: Row, count: int | None, fetch: Fetch) -> list[Any]:
-        """The pieces of one parent in order. The key columns lead in every selection."""
+    def _chunks(self, row: Row, fetch: Fetch) -> list[Row]:
+        """Index and piece of every chunk of one parent, in order. The key columns lead in every selection."""
         chunks = self.chunk_table.c
         statement = (
             sa.select(chunks.chunk_index, chunks[self.value])
             .where(*(chunks[name] == sa.bindparam(f"of_{name}") for name in self.key))
             .order_by(chunks.chunk_index)
         )
-        found = fetch(statement, {f"of_{name}": value for name, value in zip(self.key, row, strict=False)})
-        if not count or [index for index, _ in found] != list(range(count)):
-            raise MalformedRowError(
-                f"A row of {self.table.name} cannot be put together: its chunk rows do not match the recorded count.",
-                meta={"table": self.table.name, "key": [str(value) for value in row[: len(self.key)]], "chunks": len(found)},
-                remedy="Repair or remove the row, or restore it from a backup.",
-            )
-        return [piece for _, piece in found]
+        return fetch(statement, {f"of_{name}": value for name, value in zip(self.key, row, strict=False)})
+
+    def _text(self, row: Row, count: int, refused: spilling.Refusal, fetch: Fetch) -> str:
+        return spilling.joined([(index, count, part) for index, part in self._chunks(row, fetch)], count, refused)
 
 
 class AttachmentLayout(ChunkLayout):
@@ -93,15 +84,17 @@ class AttachmentLayout(ChunkLayout):
 
     def join(self, columns: Sequence[str], row: Row, fetch: Fetch) -> Row:
         place = list(columns).index(self.value)
-        content = b"".join(map(bytes, self._chunks(row, row[place], fetch)))
-        return _replaced(row, place, content)
+        found = self._chunks(row, fetch)
+        if not found or [index for index, _ in found] != list(range(row[place])):
+            raise AttachmentIntegrityError(row[1], "chunks")
+        return _replaced(row, place, b"".join(bytes(piece) for _, piece in found))
 
     def split(self, columns: Sequence[str], rows: Sequence[Row]) -> list[PhysicalRows]:
         place, *key = _places(columns, self.value, *self.key)
         parents: list[Row] = []
         pieces: list[Row] = []
         for row in rows:
-            cut = [row[place][start : start + _BYTES_PART] for start in range(0, len(row[place]) or 1, _BYTES_PART)]
+            cut = [row[place][start : start + CHUNK_BYTES] for start in range(0, len(row[place]) or 1, CHUNK_BYTES)]
             parents.append(_replaced(row, place, len(cut)))
             pieces += [(*(row[at] for at in key), index, piece) for index, piece in enumerate(cut)]
         chunk_columns = (*self.key, "chunk_index", self.value)
@@ -122,10 +115,10 @@ class BatchLayout(ChunkLayout):
     def join(self, columns: Sequence[str], row: Row, fetch: Fetch) -> Row:
         place = list(columns).index(self.value)
         stored = row[place]
-        if not isinstance(stored, str) or not stored.startswith("{"):
+        if not isinstance(stored, str) or not spilling.is_sentinel(stored):
             return row
-        sentinel = _SENTINEL.fullmatch(stored)
-        return _replaced(row, place, "".join(self._chunks(row, int(sentinel[1]) if sentinel else None, fetch)))
+        refused = _refusal(row[0])
+        return _replaced(row, place, self._text(row, spilling.chunk_count(stored, refused), refused, fetch))
 
     def split(self, columns: Sequence[str], rows: Sequence[Row]) -> list[PhysicalRows]:
         place, *key = _places(columns, self.value, *self.key)
@@ -154,7 +147,7 @@ class CheckpointLayout(ChunkLayout):
         place = list(columns).index(self.value)
         *whole, count = row
         if whole[place] is None:
-            whole[place] = "".join(self._chunks(row, count, fetch))
+            whole[place] = self._text(row, count or 0, _refusal(row[0]), fetch)
         return tuple(whole)
 
     def split(self, columns: Sequence[str], rows: Sequence[Row]) -> list[PhysicalRows]:
@@ -185,18 +178,9 @@ def _replaced(row: Row, place: int, value: Any) -> Row:
 
 
 def _cut(text: str) -> list[str]:
-    """The parts of a text that is too long for one row; none when it is not. No part ends within a surrogate pair."""
-    if utf16_length(text) <= _LONGEST_TEXT:
-        return []
-    return list(_parts(text))
+    """The parts of a text that is too long for one row; none when it is not."""
+    return spilling.cut(text) if spilling.is_long(text) else []
 
 
-def _parts(text: str) -> Iterator[str]:
-    encoded = text.encode("utf-16-le")
-    start = 0
-    while start < len(encoded):
-        end = start + 2 * _TEXT_PART
-        if end < len(encoded) and 0xD8 <= encoded[end - 1] <= 0xDB:
-            end += 2
-        yield encoded[start:end].decode("utf-16-le")
-        start = end
+def _refusal(path: str) -> spilling.Refusal:
+    return lambda reason: ConversationStreamStoreError("export", path, reason)

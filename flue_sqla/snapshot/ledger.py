@@ -62,6 +62,10 @@ class Ledger:
         """The keys that want these bytes, each with the size that its row says."""
         return self._database.execute("SELECT storage_key, size FROM bytes WHERE sha256 = ? ORDER BY storage_key", (sha256,)).fetchall()
 
+    def wants(self, storage_key: str) -> bool:
+        """Whether a row wants bytes under this key."""
+        return self._database.execute("SELECT 1 FROM bytes WHERE storage_key = ?", (storage_key,)).fetchone() is not None
+
     def digests(self) -> Iterator[tuple[str, str, int]]:
         """Every digest in ascending order, with one key and size under which its bytes are."""
         query = "SELECT sha256, min(storage_key), size FROM bytes GROUP BY sha256 ORDER BY sha256"

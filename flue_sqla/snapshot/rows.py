@@ -34,9 +34,7 @@ class Rows:
             MalformedRowError: a chunked row cannot be put together.
             InternalStateError: the database does not sort as it was asked to.
         """
-        statement = self._select(table).order_by(*self._order(table))
-        if tenant is not None and table.tenant_column is not None:
-            statement = statement.where(self._physical(table).c[table.tenant_column] == tenant)
+        statement = self._select(table).where(*self._data(table, tenant)).order_by(*self._order(table))
         rows = self._joined(table, self.bulk.stream(self._connection, self._schema, statement))
         return _ascending(table, rows)
 
@@ -53,18 +51,12 @@ class Rows:
 
     def any(self, table: SnapshotTable, *, tenant: str | None = None) -> bool:
         """Whether the table holds a row (of the tenant)."""
-        physical = self._physical(table)
-        statement = sa.select(sa.literal(1)).select_from(physical).limit(1)
-        if tenant is not None and table.tenant_column is not None:
-            statement = statement.where(physical.c[table.tenant_column] == tenant)
+        statement = sa.select(sa.literal(1)).select_from(self._physical(table)).where(*self._data(table, tenant)).limit(1)
         return self._execute(statement).first() is not None
 
     def count(self, table: SnapshotTable, *, tenant: str | None = None) -> int:
         """How many rows the table has (of the tenant)."""
-        physical = self._physical(table)
-        statement = sa.select(sa.func.count()).select_from(physical)
-        if tenant is not None and table.tenant_column is not None:
-            statement = statement.where(physical.c[table.tenant_column] == tenant)
+        statement = sa.select(sa.func.count()).select_from(self._physical(table)).where(*self._data(table, tenant))
         return int(self._execute(statement).scalar_one())
 
     def first(self, statement: sa.Select[Any]) -> Row | None:
@@ -94,14 +86,31 @@ class Rows:
         layout = chunk_layout(table.name) if self._chunked else None
         if layout is not None:
             self._execute(sa.delete(self.tables[layout.chunk_table.name]))
-        physical = self._physical(table)
-        statement = sa.delete(physical)
-        if tenant is not None and table.tenant_column is not None:
-            statement = statement.where(physical.c[table.tenant_column] == tenant)
-        return self._execute(statement).rowcount
+        return self._execute(sa.delete(self._physical(table)).where(*self._data(table, tenant))).rowcount
 
     def restart_sequence(self, table: SnapshotTable, column: str) -> None:
         self.bulk.restart_sequence(self._connection, self._schema, self._physical(table).c[column])
+
+    def marks(self, table: SnapshotTable) -> list[Row]:
+        """Key, storage key and time (epoch ms) of the marks that sweeps left; few, because they are kept for days only."""
+        physical = self._physical(table)
+        if table.bookkeeping is None:
+            return []
+        statement = sa.select(physical.c.id, physical.c.storage_key, physical.c.created_at).where(table.bookkeeping(physical))
+        return [tuple(row) for row in self._execute(statement)]
+
+    def delete_by_id(self, table: SnapshotTable, identity: str) -> None:
+        """Delete one row, whatever it is."""
+        physical = self._physical(table)
+        self._execute(sa.delete(physical).where(physical.c.id == identity))
+
+    def _data(self, table: SnapshotTable, tenant: str | None) -> Iterator[sa.ColumnElement[bool]]:
+        """What a row of the table must be to be data (of the tenant)."""
+        physical = self._physical(table)
+        if table.bookkeeping is not None:
+            yield sa.not_(table.bookkeeping(physical))
+        if tenant is not None and table.tenant_column is not None:
+            yield physical.c[table.tenant_column] == tenant
 
     def _physical(self, table: SnapshotTable) -> sa.Table:
         return self.tables[table.name]

@@ -9,6 +9,7 @@ import pytest
 
 from flue_sqla import Flue, snapshot
 from flue_sqla.errors import ArtifactStoreError, SnapshotConflictError, SnapshotError
+from flue_sqla.snapshot.reader import Blob
 from tests.databases.contract import Database
 from tests.databases.stores import S3Store
 from tests.snapshot import samples
@@ -88,23 +89,54 @@ def test_a_refused_import_uploads_nothing(migrated: Database, taken: Path, tmp_p
 def test_rows_that_are_refused_after_the_upload_take_their_bytes_back(
     migrated: Database, taken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from flue_sqla.snapshot.importing import _Import
-
     flue = Flue(migrated.url, artifacts=str(tmp_path / "elsewhere"))
-    original = _Import._refuse_occupied
     calls = []
 
-    def occupied_meanwhile(self: _Import, rows: object) -> None:
-        calls.append(rows)
+    def occupied_meanwhile(*_: object) -> None:
+        calls.append("asked")
         if len(calls) == 2:
             raise SnapshotConflictError("Somebody was faster.")
-        original(self, rows)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(_Import, "_refuse_occupied", occupied_meanwhile)
+    monkeypatch.setattr("flue_sqla.snapshot.importing.refuse_occupied", occupied_meanwhile)
     with pytest.raises(SnapshotConflictError, match="faster"):
         snapshot.load(flue, taken)
     flue.close()
     assert objects(tmp_path / "elsewhere") == {}
+
+
+def test_bytes_that_a_sweep_had_removed_come_back(migrated: Database, filled: Flue, taken: Path, tmp_path: Path) -> None:
+    """The sweep's mark on the key belongs to the orphan that it removed, not to what is imported now."""
+    flue = Flue(migrated.url, artifacts=str(tmp_path / "elsewhere"))
+    key = filled.artifacts.list().artifacts[0].storage_key
+    orphan = tmp_path / "elsewhere" / key
+    orphan.parent.mkdir(parents=True)
+    orphan.write_bytes(b"left by a killed import")
+    report = flue.artifacts.sweep(grace_ms=-1000, repair=True)
+    assert not orphan.exists(), report
+    assert snapshot.load(flue, taken).blobs_stored == 4
+    snapshot.export(flue, tmp_path / "b.snap", blobs=True)
+    assert (tmp_path / "b.snap").read_bytes() == taken.read_bytes()
+    flue.close()
+
+
+def test_a_sweep_in_the_middle_of_an_import_refuses_it(
+    migrated: Database, taken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from flue_sqla.snapshot.blobs import BlobLoader
+
+    flue = Flue(migrated.url, artifacts=str(tmp_path / "elsewhere"))
+    original = BlobLoader.load
+
+    def load_and_sweep(self: BlobLoader, blob: Blob) -> None:
+        original(self, blob)
+        flue.artifacts.sweep(grace_ms=-1000, repair=True)
+
+    monkeypatch.setattr(BlobLoader, "load", load_and_sweep)
+    with pytest.raises(SnapshotConflictError, match="A sweep took"):
+        snapshot.load(flue, taken)
+    assert objects(tmp_path / "elsewhere") == {}
+    assert flue.artifacts.list().artifacts == []
+    flue.close()
 
 
 def test_other_bytes_under_a_key_are_never_overwritten(migrated: Database, filled: Flue, taken: Path, tmp_path: Path) -> None:
