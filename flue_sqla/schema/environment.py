@@ -1,7 +1,7 @@
 """What our ``env.py`` runs: the same guard and lock as boot, whoever calls Alembic.
 
-The connection is the caller's (``config.attributes["connection"]``), or one to ``-x url=…``, ``DATABASE_URL`` or the ini file's
-``sqlalchemy.url``. No event loop is started and nothing is disposed that was not created here, so it also works from a running loop's
+The connection is the caller's (``config.attributes["connection"]``), or one to ``-x url=…``, the configuration's ``sqlalchemy.url`` or
+``DATABASE_URL``. No event loop is started and nothing is disposed that was not created here, so it also works from a running loop's
 thread and behind ``AsyncConnection.run_sync``.
 """
 
@@ -82,7 +82,7 @@ def _bind(config: Config, given: Mapping[str, Any]) -> Iterator[sa.Engine | sa.C
 
 
 def _url(config: Config, given: Mapping[str, Any]) -> str:
-    url = given.get("url") or os.environ.get("DATABASE_URL") or config.get_main_option("sqlalchemy.url")
+    url = given.get("url") or config.get_main_option("sqlalchemy.url") or os.environ.get("DATABASE_URL")
     if not url:
         raise ConfigurationError("No database URL was given.", remedy="Set DATABASE_URL, or pass `-x url=postgresql+psycopg://…`.")
     return str(url)

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from flue_sqla.errors import ConfigurationError
 
-__all__ = ["script_location", "version_location"]
+if TYPE_CHECKING:
+    from alembic.config import Config
+    from sqlalchemy import Connection
+
+__all__ = ["alembic_config", "script_location", "version_location"]
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 
@@ -30,3 +35,21 @@ def script_location() -> Path:
 def version_location() -> Path:
     """The folder of our revisions, for the ``version_locations`` of a host that wants one history (docs/migrations.md)."""
     return script_location() / "versions"
+
+
+def alembic_config(*, url: str | None = None, connection: Connection | None = None, schema: str | None = None) -> Config:
+    """What ``alembic.command`` needs to run our scripts without an ini file, from an installed package too.
+
+    Args:
+        url: Where to connect; unset, DATABASE_URL is asked.
+        connection: Used instead of a URL, in whatever transaction it is; behind the greenlet bridge the sync side of an async one.
+        schema: Where our tables are or will be.
+    """
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(script_location()).replace("%", "%%"))
+    if url is not None:
+        config.set_main_option("sqlalchemy.url", url.replace("%", "%%"))
+    config.attributes.update(connection=connection, schema=schema)
+    return config
