@@ -91,7 +91,8 @@ class _TargetLimits:
             self._dialect = connection.dialect
 
     def of(self, table: SnapshotTable, columns: Sequence[str]) -> TargetLimits:
-        return TargetLimits(self._rows.tables[table.name], columns, self._dialect, self._rows.bulk, self._statement_limit)
+        rows = self._rows
+        return TargetLimits(rows.tables[table.name], columns, self._dialect, rows.bulk, self._statement_limit, rows.layout(table))
 
 
 class _Import:

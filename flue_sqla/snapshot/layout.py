@@ -57,6 +57,10 @@ class ChunkLayout:
         """The physical rows of logical ones, parents first."""
         raise NotImplementedError
 
+    def ambiguous(self, columns: Sequence[str], row: Row) -> str | None:
+        """Why a logical row could not be told from a cut one, or None."""
+        return None
+
     def _chunks(self, row: Row, fetch: Fetch) -> list[Row]:
         """Index and piece of every chunk of one parent, in order. The key columns lead in every selection."""
         chunks = self.chunk_table.c
@@ -120,13 +124,18 @@ class BatchLayout(ChunkLayout):
         refused = _refusal(row[0])
         return _replaced(row, place, self._text(row, spilling.chunk_count(stored, refused), refused, fetch))
 
+    def ambiguous(self, columns: Sequence[str], row: Row) -> str | None:
+        if not spilling.is_sentinel(row[list(columns).index(self.value)]):
+            return None
+        return "its data is no JSON array, and this database would take it for a mark of chunk rows"
+
     def split(self, columns: Sequence[str], rows: Sequence[Row]) -> list[PhysicalRows]:
         place, *key = _places(columns, self.value, *self.key)
         parents: list[Row] = []
         pieces: list[Row] = []
         for row in rows:
             parts = _cut(row[place])
-            parents.append(_replaced(row, place, f'{{"$flueChunkCount":{len(parts)}}}') if parts else row)
+            parents.append(_replaced(row, place, spilling.sentinel(len(parts))) if parts else row)
             pieces += [(*(row[at] for at in key), index, len(parts), part) for index, part in enumerate(parts)]
         chunk_columns = (*self.key, "chunk_index", "chunk_count", self.value)
         return [PhysicalRows(self.table, tuple(columns), parents), PhysicalRows(self.chunk_table, chunk_columns, pieces)]

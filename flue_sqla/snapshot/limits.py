@@ -8,7 +8,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from flue_sqla.dialects.bulk import BulkDialect
-from flue_sqla.snapshot.layout import Row
+from flue_sqla.snapshot.layout import ChunkLayout, Row
 from flue_sqla.snapshot.values import Problem, kind_of
 
 __all__ = ["TargetLimits"]
@@ -21,17 +21,26 @@ _STATEMENT_OVERHEAD: Final = 64 * 1024
 class TargetLimits:
     """The limits of one table of one database: lengths, ranges, characters.
 
-    ``statement_limit`` is the size in bytes of the largest statement that the server takes, None for no limit worth checking.
+    ``statement_limit`` is the size in bytes of the largest statement that the server takes, None for no limit worth checking;
+    ``layout`` says how the target cuts the table, None where it does not.
     """
 
     def __init__(
-        self, table: sa.Table, columns: Sequence[str], dialect: sa.Dialect, bulk: BulkDialect, statement_limit: int | None
+        self,
+        table: sa.Table,
+        columns: Sequence[str],
+        dialect: sa.Dialect,
+        bulk: BulkDialect,
+        statement_limit: int | None,
+        layout: ChunkLayout | None,
     ) -> None:
         # What a profile cuts into chunk rows has no limit; such a column is not in the table itself.
         present = [(place, table.c[name]) for place, name in enumerate(columns) if name in table.c]
         checks = [(place, _check(column, column.type.dialect_impl(dialect), bulk)) for place, column in present]
         self._checks = [(place, check) for place, check in checks if check is not None]
         self._statement_limit = statement_limit
+        self._layout = layout
+        self._columns = columns
 
     def check(self, row: Row) -> None:
         """Refuse a row that the target would refuse, cut or change.
@@ -45,6 +54,8 @@ class TargetLimits:
                 check(value)
         if self._statement_limit is not None:
             _check_statement(row, self._statement_limit)
+        if self._layout is not None and (why := self._layout.ambiguous(self._columns, row)) is not None:
+            raise Problem(why)
 
 
 def _check(column: sa.Column[Any], stored_as: Any, bulk: BulkDialect) -> Check | None:

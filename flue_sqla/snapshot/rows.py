@@ -12,7 +12,7 @@ from flue_sqla.dialects.bulk import bulk_dialect, placed
 from flue_sqla.errors import InternalStateError
 from flue_sqla.models import metadata_for
 from flue_sqla.snapshot.catalogue import TABLES, SnapshotTable
-from flue_sqla.snapshot.layout import Row, chunk_layout
+from flue_sqla.snapshot.layout import ChunkLayout, Row, chunk_layout
 
 __all__ = ["Rows"]
 
@@ -26,6 +26,10 @@ class Rows:
         self._chunked = dialect.chunked_values
         self.bulk = bulk_dialect(connection.dialect)
         self.tables = metadata_for(connection.dialect.name).tables
+
+    def layout(self, table: SnapshotTable) -> ChunkLayout | None:
+        """How this database cuts the table; None where it does not."""
+        return chunk_layout(table.name) if self._chunked else None
 
     def stream(self, table: SnapshotTable, *, tenant: str | None = None) -> Iterator[Row]:
         """All rows, a few in memory at a time, in the bytewise order of the key.
@@ -68,13 +72,13 @@ class Rows:
         """Every physical table that an import writes, or must keep from being written meanwhile."""
         for table in TABLES:
             yield self._physical(table)
-            layout = chunk_layout(table.name) if self._chunked else None
+            layout = self.layout(table)
             if layout is not None:
                 yield self.tables[layout.chunk_table.name]
 
     def insert(self, table: SnapshotTable, columns: Sequence[str], rows: Sequence[Row]) -> None:
         """Insert logical rows of the named columns as they are."""
-        layout = chunk_layout(table.name) if self._chunked else None
+        layout = self.layout(table)
         if layout is None:
             self.bulk.insert(self._connection, self._schema, self._physical(table), columns, rows)
             return
@@ -83,7 +87,7 @@ class Rows:
 
     def delete(self, table: SnapshotTable, *, tenant: str | None = None) -> int:
         """Delete all rows (of the tenant), chunks included; how many logical rows there were."""
-        layout = chunk_layout(table.name) if self._chunked else None
+        layout = self.layout(table)
         if layout is not None:
             self._execute(sa.delete(self.tables[layout.chunk_table.name]))
         return self._execute(sa.delete(self._physical(table)).where(*self._data(table, tenant))).rowcount
@@ -116,7 +120,7 @@ class Rows:
         return self.tables[table.name]
 
     def _select(self, table: SnapshotTable) -> sa.Select[Any]:
-        layout = chunk_layout(table.name) if self._chunked else None
+        layout = self.layout(table)
         names = table.columns if layout is None else layout.selected(table.columns)
         return sa.select(*(self._physical(table).c[name] for name in names))
 
@@ -129,7 +133,7 @@ class Rows:
                 yield column
 
     def _joined(self, table: SnapshotTable, rows: Iterable[Row]) -> Iterator[Row]:
-        layout = chunk_layout(table.name) if self._chunked else None
+        layout = self.layout(table)
         if layout is None:
             return iter(rows)
         return (layout.join(table.columns, row, self._fetch) for row in rows)

@@ -176,6 +176,11 @@ def test_mariadb_takes_no_statement_above_its_packet(flue: Flue, good: Path, tmp
     _refused_by_target(flue, good, tmp_path, set_values(RUN, 1, payload='"' * (9 << 20)), "max_allowed_packet")
 
 
+@pytest.mark.databases("sqlite")
+def test_sqlite_would_take_an_object_for_a_mark_of_chunk_rows(flue: Flue, good: Path, tmp_path: Path) -> None:
+    _refused_by_target(flue, good, tmp_path, set_values(BATCH, 0, data='{"$flueChunkCount":3}'), "mark of chunk rows")
+
+
 @pytest.mark.databases("postgres", "mariadb")
 def test_integers_of_32_bits(flue: Flue, good: Path, tmp_path: Path) -> None:
     _refused_by_target(flue, good, tmp_path, set_values(SUB, 1, attempt_count=2**31), "attempt_count is 2147483648")
