@@ -1,0 +1,159 @@
+"""``submissions``: what was accepted, and the two things that an operator does to it."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import click
+
+from flue_sqla.cli.base import Invocation, group, pass_invocation
+from flue_sqla.cli.exits import Exit
+from flue_sqla.cli.moments import moment
+from flue_sqla.records import Attempt, Submission, SubmissionSummary
+from flue_sqla.wire import parse_session_key
+
+__all__ = ["submissions"]
+
+_COLUMNS = ["seq", "submission", "agent", "instance", "kind", "status", "accepted", "attempts", "owner", "lease until", "note"]
+_STATUSES = ["queued", "running", "terminalizing", "joining", "joined", "settled"]
+
+
+@group("submissions")
+def submissions() -> None:
+    """List, show, abort and requeue submissions."""
+
+
+@submissions.command("list")
+@click.option("--status", type=click.Choice(_STATUSES), help="Only these.")
+@click.option("--agent", metavar="NAME", help="Only this agent's.")
+@click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True)
+@click.option("--before", type=int, metavar="SEQ", help="Go on below this sequence number.")
+@click.option("--follow", is_flag=True, help="Look again and again until interrupted, and print what changed.")
+@click.option("--interval", type=click.FloatRange(min=0.1), default=1.0, show_default=True, help="Seconds between looks, with --follow.")
+@pass_invocation
+def list_submissions(
+    call: Invocation, status: str | None, agent: str | None, limit: int, before: int | None, follow: bool, interval: float
+) -> None:
+    """Submissions, newest first."""
+    with call.flue() as flue:
+        found = flue.overview.submissions(status=status, agent=agent, limit=limit, before=before)
+        more = found[-1].sequence if len(found) == limit else None
+        if not follow:
+            document = {"submissions": [_document(each) for each in found], "before": more}
+            call.out.emit(document, lambda: _draw(call, found, more))
+            return
+        known: dict[int, SubmissionSummary] = {}
+        while True:
+            changed = [each for each in reversed(found) if known.get(each.sequence) != each]
+            known |= {each.sequence: each for each in changed}
+            for each in changed:
+                call.out.emit(_document(each), lambda each=each: _line(call, each))  # type: ignore[misc]
+            time.sleep(interval)
+            found = flue.overview.submissions(status=status, agent=agent, limit=limit, before=before)
+
+
+@submissions.command("show")
+@click.argument("submission_id")
+@pass_invocation
+def show(call: Invocation, submission_id: str) -> Exit | None:
+    """One submission with its message."""
+    with call.flue() as flue:
+        found = flue.submissions.get(submission_id)
+    if found is None:
+        return _missing(call, submission_id)
+    wire = found.to_wire()
+    rows = [(name, value if isinstance(value, str | int) else repr(value)) for name, value in _readable(found).items()]
+    call.out.emit(wire, lambda: call.out.table(["", ""], rows))
+    return None
+
+
+@submissions.command("abort")
+@click.argument("submission_id")
+@pass_invocation
+def abort(call: Invocation, submission_id: str) -> Exit | None:
+    """Ask for the abort of a submission's session: of everything in it that has not ended.
+
+    The worker that runs it notices at its next look; what is queued is settled as aborted when its turn comes.
+    """
+    with call.flue() as flue:
+        found = flue.submissions.get(submission_id)
+        if found is None:
+            return _missing(call, submission_id)
+        stamped = sorted(flue.submissions.request_abort(found.session_key))
+    document = {"sessionKey": found.session_key, "aborting": stamped}
+    call.out.emit(document, lambda: call.out.line(f"Asked for the abort of {', '.join(stamped) or 'nothing: all of it has ended'}."))
+    return None
+
+
+@submissions.command("requeue")
+@click.argument("submission_id")
+@click.option("--force", is_flag=True, help="Also while its lease has not run out: whoever runs it is fenced off.")
+@pass_invocation
+def requeue(call: Invocation, submission_id: str, force: bool) -> Exit | None:
+    """Give a running submission back to the queue, if its lease has run out."""
+    with call.flue() as flue:
+        found = flue.submissions.get(submission_id)
+        if found is None:
+            return _missing(call, submission_id)
+        if found.status != "running" or found.attempt_id is None:
+            return _refused(call, found, f"Submission {submission_id} is {found.status}, not running.", "Only what runs can be requeued.")
+        if found.lease_expires_at >= flue.clock.now() and not force:
+            message = f"Submission {submission_id} is held by {found.owner_id} until {moment(found.lease_expires_at)} UTC."
+            return _refused(call, found, message, "Wait for the lease to run out, or give --force.")
+        attempt = Attempt(submission_id=submission_id, attempt_id=found.attempt_id)
+        if not flue.submissions.requeue(attempt):
+            return _refused(call, found, f"Submission {submission_id} was changed meanwhile.", "Look again.")
+    call.out.emit({"requeued": submission_id}, lambda: call.out.line(f"Requeued {submission_id}."))
+    return None
+
+
+def _missing(call: Invocation, submission_id: str) -> Exit:
+    call.out.refusal("submission_not_found", f"There is no submission {submission_id!r}.", meta={"submissionId": submission_id})
+    return Exit.FAILURE
+
+
+def _refused(call: Invocation, found: Submission, message: str, remedy: str) -> Exit:
+    meta = {"submissionId": found.submission_id, "status": found.status}
+    call.out.refusal("submission_not_requeued", message, remedy=remedy, meta=meta)
+    return Exit.FAILURE
+
+
+def _document(summary: SubmissionSummary) -> dict[str, Any]:
+    return summary.model_dump(by_alias=True)
+
+
+def _readable(found: Submission) -> dict[str, Any]:
+    wire = found.to_wire()
+    times = {name for name in wire if name.endswith("At")}
+    return {name: moment(value) if name in times and isinstance(value, int) else value for name, value in wire.items()}
+
+
+def _cells(summary: SubmissionSummary) -> tuple[Any, ...]:
+    address = parse_session_key(summary.session_key)
+    note = summary.error or ("abort requested" if summary.abort_requested_at else "")
+    if summary.status == "queued" and summary.canonical_ready_at is None:
+        note = note or "not ready"
+    return (
+        summary.sequence,
+        summary.submission_id,
+        address.agent if address else "(unknown)",
+        address.instance_id if address else summary.session_key,
+        summary.kind,
+        summary.status,
+        moment(summary.accepted_at),
+        summary.attempt_count,
+        summary.owner_id,
+        moment(summary.lease_expires_at),
+        note,
+    )
+
+
+def _draw(call: Invocation, found: list[SubmissionSummary], more: int | None) -> None:
+    call.out.table(_COLUMNS, [_cells(each) for each in found])
+    if more is not None:
+        call.out.line(f"More: --before {more}", style="dim")
+
+
+def _line(call: Invocation, summary: SubmissionSummary) -> None:
+    call.out.line("  ".join(str(cell) for cell in _cells(summary) if cell not in (None, "")))
