@@ -38,7 +38,7 @@ def apply_stamp(connection: sa.Connection, ways: SchemaDialect, placement: Place
     elif verdict.kind is VerdictKind.LEGACY_RENAME:
         _rename_legacy(connection, meta)
         _confirm(connection, placement)
-    if verdict.kind in (VerdictKind.LEGACY_RENAME, VerdictKind.ADOPTABLE):
+    if verdict.adopts:
         _insert(connection, meta, ADOPTED_KEY, "yes")
 
 

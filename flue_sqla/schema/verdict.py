@@ -72,7 +72,8 @@ class Verdict:
 
     ``revision`` is our revision in the version table (None: none). ``format_version`` is the stored stamp, of either key, or
     ``"unversioned"``, or None where there is nothing to stamp. ``previous`` is what the database was before the call that returned this
-    verdict migrated it; None where nothing was migrated.
+    verdict migrated it; None where nothing was migrated. ``adopts`` says that migrating takes over tables that were there before our
+    first revision.
     """
 
     kind: VerdictKind
@@ -81,6 +82,7 @@ class Verdict:
     message: str
     remedy: str = ""
     previous: VerdictKind | None = None
+    adopts: bool = False
 
     @property
     def compatible(self) -> bool:
@@ -160,6 +162,7 @@ def decide(facts: Facts, placement: Placement, ways: SchemaDialect) -> Verdict:
             legacy,
             f"The database has the legacy stamp {LEGACY_KEY} = {LEGACY_RENAMED}, which is adopted by renaming it.",
             _migrate_remedy(placement),
+            adopts=True,
         )
     if legacy is not None:
         return _foreign_legacy(legacy)
@@ -212,12 +215,16 @@ def _without_revision(facts: Facts, placement: Placement, flue_tables: frozenset
     if not tables:
         message = f"The database is stamped and has no flue_ tables; this release needs revision {HEAD}."
         return Verdict(VerdictKind.BEHIND, None, found, message, remedy)
+    # Our own migration creates its version table before any other; a host's is there from the start and tells nothing.
     ours_began = facts.versions is not None and not placement.branch
+    if FLOOR_KEY in facts.stamps:
+        message = f"Our tables are here, but {placement.version_table} records no revision of ours."
+        return Verdict(VerdictKind.PARTIAL, None, found, message, remedy)
     if flue_tables <= tables and not ours_began:
         message = f"A Flue server created this database; it becomes {HEAD} by adding what is missing."
-        return Verdict(VerdictKind.ADOPTABLE, None, found, message, remedy)
+        return Verdict(VerdictKind.ADOPTABLE, None, found, message, remedy, adopts=True)
     message = f"A migration of this database was interrupted: {len(tables)} flue_ tables and no revision are there."
-    return Verdict(VerdictKind.PARTIAL, None, found, message, remedy)
+    return Verdict(VerdictKind.PARTIAL, None, found, message, remedy, adopts=facts.versions is None)
 
 
 def _ahead(unknown: list[str], floor: str | None) -> Verdict:

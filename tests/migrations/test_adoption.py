@@ -73,6 +73,17 @@ def test_adopted_and_created_differ_in_nothing(database: Database) -> None:
     assert adopted == created
 
 
+@pytest.mark.databases("sqlite", "mariadb")
+def test_what_a_flue_server_left_unfinished_is_finished_and_remembered(database: Database) -> None:
+    """Spec §2.2: where DDL commits, a server that dies leaves a stamp and some of its tables."""
+    create_stamp(database, ("format_version", "1"))
+    execute(database, *spec_ddl.statements(spec_ddl.TABLES[database.name])[:2])
+    assert _judge(database) is VerdictKind.PARTIAL
+    assert _boot(database).previous is VerdictKind.PARTIAL
+    assert stamps(database)["flue_sqla_adopted"] == "yes"
+    assert NOTHING_NEW in succeed("check", url=database.url)
+
+
 def test_an_adopted_database_is_not_downgraded(database: Database) -> None:
     create_flue_database(database)
     _boot(database)
