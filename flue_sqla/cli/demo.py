@@ -1,60 +1,150 @@
-"""``flue-sqla demo``: boots a fresh database twice and shows the verdicts."""
+"""``flue-sqla demo``: the main job on real files, with a killed and a stopped worker, and every guarantee checked."""
 
 from __future__ import annotations
 
-import tempfile
 import time
+from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import sqlalchemy as sa
+import click
 
 from flue_sqla.cli.base import Invocation, command, pass_invocation
 from flue_sqla.cli.exits import Exit
-from flue_sqla.cli.schema import judge
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from flue_sqla.cli.demonstration.checks import Findings
+    from flue_sqla.cli.demonstration.stage import Stage
+    from flue_sqla.cli.demonstration.workers import Fleet
+    from flue_sqla.flue import Flue
 
 __all__ = ["demo"]
 
+_LOOK_SECONDS = 0.05
+_TELL_SECONDS = 2.0
+
 
 @command("demo")
+@click.argument("folder", required=False, type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--artifacts", metavar="URL", help="Where artifact bytes go; default a temporary folder.")
+@click.option("--limit", type=click.IntRange(12, 5_000), default=200, show_default=True, help="At most so many files.")
+@click.option("--timeout", type=click.IntRange(10), default=240, show_default=True, help="Give up after so many seconds.")
 @pass_invocation
-def demo(call: Invocation) -> Exit:
-    """Boot a database twice: the first boot migrates it, the second finds it current with one statement.
+def demo(call: Invocation, folder: Path | None, artifacts: str | None, limit: int, timeout: int) -> Exit:
+    """Let three worker processes report on each Python file of FOLDER; kill one, stop another, and check what came of it.
 
-    Without --url the database is a SQLite file in a temporary folder.
+    FOLDER is the standard library's by default. Without --url the database is a SQLite file in a temporary folder, which is kept for
+    you to look at. Exit code 1 when a guarantee did not hold.
     """
-    with tempfile.TemporaryDirectory(prefix="flue-demo-") as folder:
-        given = {"artifacts": str(Path(folder, "artifacts"))}
-        if call.url is None:
-            given["database_url"] = f"sqlite:///{Path(folder, 'flue.db')}"
-        with call.flue(boot=False, migrate="auto", **given) as flue:
-            before = judge(flue)
-            boots = [_boot(flue), _boot(flue)]
-    steps: list[dict[str, Any]] = [{"step": "found", "verdict": before.kind.value}]
-    steps += [{"step": f"boot {number}", **outcome} for number, outcome in enumerate(boots, 1)]
-    held = boots[0]["verdict"] == boots[1]["verdict"] == "current" and boots[1]["statements"] == 1
+    from flue_sqla.cli.demonstration.stage import stage
 
-    def render() -> None:
-        rows = [(step["step"], step["verdict"], step.get("statements"), step.get("milliseconds")) for step in steps]
-        call.out.table(["step", "verdict", "statements", "ms"], rows)
-        call.out.line("Current after the first boot; one statement in the second." if held else "The guarantees did not hold.")
-
-    call.out.emit({"ok": held, "steps": steps}, render)
+    prepared = stage(folder, limit, call.url, artifacts, call.settings)
+    started = time.monotonic()
+    with call.flue(migrate="auto", database_url=prepared.settings.database_url, artifacts=prepared.settings.artifacts) as flue:
+        document, held = _perform(call, prepared, flue, started, timeout)
+    call.out.emit(document, lambda: _show(call, prepared, document))
     return Exit.OK if held else Exit.FAILURE
 
 
-def _boot(flue: Any) -> dict[str, Any]:
-    """Boot once and count what it sent."""
-    statements: list[str] = []
+def _perform(call: Invocation, stage: Stage, flue: Flue, started: float, timeout: int) -> tuple[dict[str, Any], bool]:
+    from flue_sqla.cli.demonstration.checks import examine
+    from flue_sqla.cli.demonstration.stage import DESKS, orders_app
+    from flue_sqla.cli.demonstration.workers import Fleet
 
-    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
-        statements.append(statement)
+    app = orders_app()
+    app.database.migrate(flue.engine)
+    with flue.runs.record("demo", input={"files": len(stage.files), "batch": stage.batch}) as run, call.out.progress() as progress:
+        submission_ids = app.ordering.place(flue, stage.batch, stage.files, desks=min(DESKS, len(stage.files)))
+        run.emit({"type": "log", "level": "info", "message": f"{len(submission_ids)} orders admitted"})
+        fleet = Fleet(stage, flue)
+        try:
+            _watch(call, stage, flue, fleet, submission_ids, run, progress, started + timeout)
+        finally:
+            fleet.close()
+        bar = progress.add_task("verifying", total=len(submission_ids))
+        findings = examine(flue, stage.batch, app.ordering.AGENT, submission_ids, lambda: progress.advance(bar))
+        _check_faults(findings, fleet)
+        run.result = {"held": findings.held, **findings.counts}
+        for check in findings.checks:
+            run.emit({"type": "log", "level": "info" if check.held else "error", "message": f"{check.guarantee}: {check.found}"})
+    findings.counts["milliseconds"] = round((time.monotonic() - started) * 1000)
+    document = {
+        "ok": findings.held,
+        "run_id": run.run_id,
+        "database": flue.engine.url.render_as_string(hide_password=True),
+        "folder": str(stage.folder),
+        **{name.replace(" ", "_"): count for name, count in findings.counts.items()},
+        "checks": [{"guarantee": check.guarantee, "held": check.held, "found": check.found} for check in findings.checks],
+    }
+    return document, findings.held
 
-    sa.event.listen(flue.engine, "before_cursor_execute", note)
-    started = time.perf_counter()
-    try:
-        verdict = flue.boot()
-    finally:
-        sa.event.remove(flue.engine, "before_cursor_execute", note)
-    elapsed = round((time.perf_counter() - started) * 1000, 1)
-    return {"verdict": verdict.kind.value, "statements": len(statements), "milliseconds": elapsed}
+
+def _watch(
+    call: Invocation, stage: Stage, flue: Flue, fleet: Fleet, submission_ids: list[str], run: Any, progress: Progress, deadline: float
+) -> None:
+    """Follow the work, and break in: a kill after a tenth of it, a stop after half."""
+    total, told = len(submission_ids), 0.0
+    bar = progress.add_task("reports", total=total)
+    pending = set(submission_ids)
+    while pending and time.monotonic() < deadline and fleet.alive():
+        pending -= _settled(flue, pending)
+        done = total - len(pending)
+        progress.update(bar, completed=done)
+        if fleet.killed_pid is None and done >= total // 10:
+            if fleet.kill_one_that_holds_work():
+                _tell(call, run, f"worker {fleet.killed_pid} killed while it held {len(fleet.held)} submissions")
+        elif fleet.stopped_pid is None and done >= total // 2:
+            fleet.stop_one()
+            _tell(call, run, f"worker {fleet.stopped_pid} told to stop")
+        if progress.disable and time.monotonic() >= told + _TELL_SECONDS:
+            told = time.monotonic()
+            call.out.line(f"{done} of {total} reports")
+        time.sleep(_LOOK_SECONDS if fleet.killed_pid is None else 5 * _LOOK_SECONDS)
+
+
+def _settled(flue: Flue, pending: set[str]) -> set[str]:
+    ids = sorted(pending)
+    found: set[str] = set()
+    for start in range(0, len(ids), 500):
+        holdings = flue.submissions.holdings(ids[start : start + 500])
+        found |= {submission_id for submission_id, holding in holdings.items() if holding.status == "settled"}
+    return found
+
+
+def _tell(call: Invocation, run: Any, text: str) -> None:
+    run.emit({"type": "log", "level": "info", "message": text})
+    call.out.line(text)
+
+
+def _check_faults(findings: Findings, fleet: Fleet) -> None:
+    events = fleet.events()
+    counts = Counter(entry["event"] for entry in events)
+    recoveries = Counter(entry["submission_id"] for entry in events if entry["event"] in ("recovered", "requeued"))
+    findings.counts["recovered"] = recoveries.total()
+    findings.counts["steps replayed"] = counts["step_replayed"]
+    findings.counts["released"] = counts["released"]
+    findings.expect("a worker was killed while it held work", bool(fleet.held), True)
+    recovered_once = sum(recoveries[submission_id] == 1 for submission_id in fleet.left)
+    findings.expect("what it left was recovered by others, each once", recovered_once, len(fleet.left))
+    replayed = sum(entry["event"] == "step_replayed" and entry["submission_id"] in fleet.left for entry in events)
+    findings.expect("steps that it had recorded were replayed, not run", replayed >= fleet.steps_left > 0, True)
+    findings.expect("exit code of the worker that was told to stop", fleet.exit_code, 0)
+
+
+def _show(call: Invocation, stage: Stage, document: dict[str, Any]) -> None:
+    shown = ("admitted", "settled", "recovered", "released", "steps_recorded", "steps_replayed", "recorded_step_values_that_changed")
+    rows: list[tuple[str, Any]] = [(name.replace("_", " "), document.get(name)) for name in (*shown, "artifacts_verified")]
+    call.out.table(["", "count"], [*rows, ("seconds", round(document["milliseconds"] / 1000, 1))], title="The job")
+    checks = [(check["guarantee"], check["found"], "held" if check["held"] else "BROKEN") for check in document["checks"]]
+    call.out.table(["guarantee", "found", ""], checks, title="What was checked")
+    url = document["database"]
+    call.out.line(
+        "All guarantees held." if document["ok"] else "Guarantees were broken.", style="bold green" if document["ok"] else "bold red"
+    )
+    call.out.line("To look closer:")
+    call.out.line(f"  flue-sqla status --url {url}")
+    call.out.line(f"  flue-sqla runs show {document['run_id']} --url {url}")
+    call.out.line(f"  FLUE_ARTIFACTS={stage.settings.artifacts} flue-sqla artifacts list --url {url}")
+    call.out.line(f"Logs of the workers: {stage.folder}")

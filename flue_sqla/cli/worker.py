@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-import logging
 import os
 import sys
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ import click
 
 from flue_sqla.cli.base import Invocation, command, pass_invocation
 from flue_sqla.cli.exits import Exit
+from flue_sqla.cli.log_lines import configure
 from flue_sqla.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -24,14 +24,18 @@ __all__ = ["worker"]
 @command("worker")
 @click.argument("target", metavar="MODULE:WORKER")
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", show_default=True)
+@click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True, help="One line per event.")
 @pass_invocation
-def worker(call: Invocation, target: str, log_level: str) -> Exit:
+def worker(call: Invocation, target: str, log_level: str, log_format: str) -> Exit:
     """Run the worker that MODULE:WORKER names: a Worker, or a function that makes one.
 
     The module is imported from the current folder too. SIGTERM and SIGINT stop it at the next boundary of what it runs, whose
     submissions go back to the queue; the exit code is then 0.
+
+    The application configures its own Flue. --url and --schema reach it as DATABASE_URL and FLUE_SCHEMA.
     """
-    logging.basicConfig(level=log_level.upper(), stream=sys.stderr, format=f"%(asctime)s %(levelname)s {os.getpid()} %(name)s: %(message)s")
+    configure(log_level, log_format)
+    os.environ.update({name: value for name, value in (("DATABASE_URL", call.url), ("FLUE_SCHEMA", call.schema)) if value is not None})
     asyncio.run(_run(target))
     call.out.note("The worker has stopped.")
     return Exit.OK

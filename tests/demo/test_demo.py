@@ -1,0 +1,86 @@
+"""The demonstration on every database, and what it says when a guarantee does not hold."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from flue_sqla import Flue
+from flue_sqla.cli.demonstration.checks import examine
+from flue_sqla.cli.demonstration.stage import orders_app
+from tests.databases.contract import Database
+from tests.databases.stores import S3Store
+
+ROOT = Path(__file__).parents[2]
+FILES = 60
+
+
+def _demo(*arguments: str, environment: dict[str, str] | None = None) -> tuple[int, dict[str, Any]]:
+    command = [sys.executable, "-m", "flue_sqla.cli", "demo", "--json", "--limit", str(FILES), *arguments]
+    done = subprocess.run(
+        command, cwd=ROOT, env={**os.environ, **(environment or {})}, capture_output=True, text=True, timeout=150, check=False
+    )
+    assert done.stdout, done.stderr
+    return done.returncode, json.loads(done.stdout)
+
+
+@pytest.mark.slow
+def test_every_guarantee_holds(database: Database, artifact_url: str) -> None:
+    code, document = _demo("--url", database.url, "--artifacts", artifact_url)
+    assert code == 0, [check for check in document["checks"] if not check["held"]]
+    assert document["ok"]
+    assert (document["admitted"], document["settled"], document["artifacts_verified"]) == (FILES, FILES, FILES)
+    assert document["recovered"] > 0
+    assert document["steps_replayed"] > 0
+    with Flue(database.url, artifacts=artifact_url) as flue:
+        run = flue.runs.get(document["run_id"])
+        assert run is not None
+        assert (run.status, run.result["held"]) == ("completed", True)
+        assert len(flue.events.read(f"runs/{run.run_id}").events) > 4
+    tables = sa.inspect(sa.create_engine(database.url)).get_table_names()
+    assert {"orders_app_orders", "orders_app_alembic_version", "flue_alembic_version"} <= set(tables)
+
+
+@pytest.mark.slow
+@pytest.mark.stores
+@pytest.mark.databases("postgres")
+def test_with_artifacts_on_a_real_s3_server(database: Database, seaweedfs: S3Store) -> None:
+    environment = seaweedfs.environment()
+    code, document = _demo("--url", database.url, "--artifacts", environment["FLUE_ARTIFACTS"], environment=environment)
+    assert code == 0, [check for check in document["checks"] if not check["held"]]
+    assert document["artifacts_verified"] == FILES
+
+
+@pytest.mark.slow
+@pytest.mark.databases("sqlite")
+def test_it_checks_and_does_not_claim(database: Database, tmp_path: Path) -> None:
+    """The same checks, after somebody has tampered with what is stored."""
+    code, document = _demo("--url", database.url, "--artifacts", str(tmp_path / "artifacts"), str(ROOT / "flue_sqla"))
+    assert code == 0
+    with Flue(database.url, artifacts=str(tmp_path / "artifacts")) as flue:
+        batch = flue.runs.get(document["run_id"]).input["batch"]  # type: ignore[union-attr]
+        ids = [row[0] for row in database.admin_execute("SELECT submission_id FROM orders_app_orders ORDER BY id")]
+
+        def broken() -> set[str]:
+            findings = examine(flue, batch, orders_app().ordering.AGENT, ids, lambda: None)
+            return {check.guarantee for check in findings.checks if not check.held}
+
+        assert broken() == set()
+        stored = flue.artifacts.list(submission_id=ids[0]).artifacts[0]
+        next((tmp_path / "artifacts").rglob(Path(stored.storage_key).name)).write_bytes(b"x" * stored.size)
+        database.admin_execute(f"UPDATE flue_agent_submissions SET status = 'queued' WHERE submission_id = '{ids[1]}'")
+        database.admin_execute(
+            'UPDATE flue_conversation_stream_batches SET data = replace(data, \'"stepName":"parse"\', \'"stepName":"read"\')'
+        )
+        assert broken() >= {
+            "submissions settled",
+            "recorded step values that changed",
+            "orders with one artifact, intact and about the right file",
+        }
