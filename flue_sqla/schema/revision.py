@@ -113,7 +113,6 @@ class Step:
         """
         if self.context.as_sql or _flag(self.context, "force"):
             return
-        remedy = "Let the work settle, or repeat the command with `-x force=yes` to lose it."
         adopted = self.connection.scalar(sa.select(self._meta.c.value).where(self._meta.c.key == ADOPTED_KEY))
         if adopted is not None:
             raise SchemaVersionError(
@@ -128,7 +127,7 @@ class Step:
             raise SchemaVersionError(
                 f"{unsettled} submissions are not settled, so their tables are not dropped.",
                 meta={"unsettled": unsettled},
-                remedy=remedy,
+                remedy="Let the work settle, or repeat the command with `-x force=yes` to lose it.",
             )
 
 
