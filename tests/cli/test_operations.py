@@ -74,7 +74,9 @@ def test_status_tells_what_each_agent_has(store: Flue, call: Call) -> None:
     assert (assistant["oldestWaitingAt"], other["oldestWaitingAt"]) == (1_780_444_800_000, None)
     assert (document["activeRuns"], document["oldestActiveRun"]) == (1, "2026-06-01T10:00:00.000Z")
     code, out, _ = call("status")
-    assert code == 0 and "assistant" in out and "1 active" in out
+    assert code == 0
+    assert "assistant" in out
+    assert "1 active" in out
 
 
 # -- runs ---------------------------------------------------------------------------------------------------------------------------
@@ -89,7 +91,9 @@ def test_runs_are_listed_page_by_page(store: Flue, call: Call) -> None:
     assert {run["runId"] for run in [*page["runs"], *rest["runs"]]} == {"run_0", "run_1", "run_2"}
     assert "nextCursor" not in rest
     code, out, _ = call("runs", "list", "--status", "completed", "--workflow", "nightly", "--limit", "1")
-    assert code == 0 and "run_2" in out and "--cursor" in out
+    assert code == 0
+    assert "run_2" in out
+    assert "--cursor" in out
     assert documents(call("runs", "list", "--workflow", "other", "--json")[1]) == [{"runs": []}]
 
 
@@ -100,13 +104,15 @@ def test_one_run_with_its_events(store: Flue, call: Call) -> None:
     (shown,) = documents(call("runs", "show", recorded.run_id, "--json")[1])
     assert (shown["result"], shown["events"]["closed"]) == ([1], True)
     code, out, _ = call("runs", "show", recorded.run_id)
-    assert code == 0 and "nightly" in out
+    assert code == 0
+    assert "nightly" in out
     told = documents(call("runs", "events", recorded.run_id, "--json")[1])
     assert [event["data"]["type"] for event in told] == ["run_start", "log", "run_end"]
     followed = documents(call("runs", "events", recorded.run_id, "--follow", "--offset", told[0]["offset"], "--json")[1])
     assert followed == told[1:]
     code, out, _ = call("runs", "events", recorded.run_id)
-    assert code == 0 and "[bold]hello[/]" in out
+    assert code == 0
+    assert "[bold]hello[/]" in out
 
 
 def test_a_run_that_is_not_there(call: Call) -> None:
@@ -131,7 +137,9 @@ def test_submissions_are_listed_newest_first(store: Flue, call: Call) -> None:
         (found,) = documents(call("submissions", "list", *options, "--json")[1])
         assert [each["submissionId"] for each in found["submissions"]] == expected
     code, out, _ = call("submissions", "list")
-    assert code == 0 and "other_agent" in out and "not ready" in out
+    assert code == 0
+    assert "other_agent" in out
+    assert "not ready" in out
 
 
 def test_looking_settles_nothing(store: Flue, call: Call, migrated: Database) -> None:
@@ -158,7 +166,8 @@ def test_an_abort_asks_for_the_whole_session(store: Flue, call: Call) -> None:
     (document,) = documents(call("submissions", "abort", "head", "--json")[1])
     assert document["aborting"] == ["behind", "head"]
     behind = store.submissions.get("behind")
-    assert behind is not None and behind.abort_requested_at is not None
+    assert behind is not None
+    assert behind.abort_requested_at is not None
     assert call("submissions", "abort", "none")[0] == 1
 
 
@@ -186,7 +195,9 @@ def test_prune_from_the_command_line(migrated: Database, call: Call, artifact_ur
     (told,) = documents(call("prune", "--older-than", "30d", "--keep-last", "1", "--dry-run", "--json")[1])
     assert (told["dryRun"], told["deleted"]["flue_agent_submissions"], told["receipts"]) == (True, 2, 2)
     code, out, _ = call("prune", "--older-than", "4w", "--keep-last", "1")
-    assert code == 0 and "flue_agent_submissions" in out and "2 receipts were left" in out
+    assert code == 0
+    assert "flue_agent_submissions" in out
+    assert "2 receipts were left" in out
     assert documents(call("prune", "--older-than", "1s", "--instance", "assistant", "agent-1", "--json")[1])[0]["deleted"]["flue_runs"] == 1
     assert documents(call("submissions", "list", "--json")[1])[0]["submissions"] == []
 
@@ -194,7 +205,8 @@ def test_prune_from_the_command_line(migrated: Database, call: Call, artifact_ur
 @pytest.mark.parametrize("arguments", [(), ("--older-than", "soon"), ("--keep-last", "-1")])
 def test_prune_refuses_what_it_does_not_understand(call: Call, arguments: tuple[str, ...]) -> None:
     code, out, err = call("prune", *arguments)
-    assert (code, out) == (2, "") and err
+    assert (code, out) == (2, "")
+    assert err
 
 
 # -- following ----------------------------------------------------------------------------------------------------------------------

@@ -43,7 +43,7 @@ def test_a_unit_appends_with_the_rest_or_not_at_all(flue: Flue) -> None:
     flue.events.create(PATH)
     heard: list[int] = []
     flue.events.subscribe(PATH, lambda: heard.append(len(stored(flue))))
-    with pytest.raises(LookupError), flue.begin() as unit:
+    with pytest.raises(LookupError), flue.begin() as unit:  # noqa: PT012
         unit.events.append(PATH, 1)
         unit.events.append_once(PATH, "key", 2)
         raise LookupError

@@ -64,7 +64,8 @@ def test_no_gap_and_nothing_after_the_close(migrated: Database, tmp_path: Path) 
         mine = [step for _, (writer, step) in seen if writer == number]
         assert mine == list(range(len(mine))), "one process's events keep their order"
         own = flue.events.get_meta(f"runs/run_{number}")
-        assert own is not None and not own.closed
+        assert own is not None
+        assert not own.closed
     with pytest.raises(StreamClosedError):
         flue.events.append(SHARED, "late")
     flue.close()

@@ -198,7 +198,8 @@ def test_artifacts_of_pruned_runs_are_kept_unless_asked(old: Flue, clock: Manual
     clock.advance(2 * HOUR)
     assert old.prune(older_than=HOUR, artifacts=True, dry_run=True).deleted["flue_artifacts"] == 1
     assert old.prune(older_than=HOUR, artifacts=True).deleted["flue_artifacts"] == 1
-    assert old.artifacts.get(kept.id) is not None and old.artifacts.get(gone.id) is None
+    assert old.artifacts.get(kept.id) is not None
+    assert old.artifacts.get(gone.id) is None
 
 
 def test_batches_and_progress(old: Flue, clock: ManualClock) -> None:

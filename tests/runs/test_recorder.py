@@ -28,7 +28,8 @@ def test_a_run_from_start_to_end(migrated: Database) -> None:
         active = flue.runs.get(run.run_id)
         assert active is not None
         assert (active.status, active.input) == ("active", {"day": 1})
-        assert active.trace_carrier is not None and active.trace_carrier.traceparent == "00-1"
+        assert active.trace_carrier is not None
+        assert active.trace_carrier.traceparent == "00-1"
         clock.advance(1_500)
         run.emit({"type": "log", "level": "info", "message": "hello"})
         run.result = {"rows": 3}
@@ -80,13 +81,14 @@ def test_a_run_from_start_to_end(migrated: Database) -> None:
 
 
 def test_an_exception_is_the_runs_error_and_goes_on(flue: Flue) -> None:
-    with pytest.raises(ValueError, match="no data"), flue.runs.record("nightly") as run:
+    with pytest.raises(ValueError, match="no data"), flue.runs.record("nightly") as run:  # noqa: PT012
         run.result = "not this"
         raise ValueError("no data")
     ended = flue.runs.get(run.run_id)
     assert ended is not None
     assert (ended.status, ended.is_error, ended.error) == ("errored", True, {"name": "ValueError", "message": "no data"})
-    assert ended.result is UNSET and ended.input is UNSET
+    assert ended.result is UNSET
+    assert ended.input is UNSET
     last = events(flue, run.path)[-1]
     assert (last["type"], last["isError"], last["error"], last["result"]) == ("run_end", True, ended.error, None)
     assert flue.events.read(run.path).closed
@@ -96,14 +98,16 @@ def test_a_run_without_a_result_has_null(flue: Flue) -> None:
     with flue.runs.record("nightly") as run:
         pass
     ended = flue.runs.get(run.run_id)
-    assert ended is not None and ended.to_wire()["result"] is None
+    assert ended is not None
+    assert ended.to_wire()["result"] is None
 
 
 def test_a_result_that_is_no_json_makes_an_errored_run(flue: Flue) -> None:
     with pytest.raises(InvalidInputError), flue.runs.record("nightly") as run:
         run.result = object()
     ended = flue.runs.get(run.run_id)
-    assert ended is not None and (ended.status, ended.error["name"]) == ("errored", "InvalidInputError")
+    assert ended is not None
+    assert (ended.status, ended.error["name"]) == ("errored", "InvalidInputError")
 
 
 def test_deltas_are_merged_and_keep_their_place(migrated: Database) -> None:
@@ -148,7 +152,8 @@ def test_an_event_that_cannot_be_stored_does_not_end_the_run(flue: Flue, caplog:
         assert run.emit({"type": "log"}) is None
         run.result = 1
     ended = flue.runs.get(run.run_id)
-    assert ended is not None and (ended.status, ended.result) == ("completed", 1)
+    assert ended is not None
+    assert (ended.status, ended.result) == ("completed", 1)
     assert "could not be written" in caplog.text
 
 
@@ -161,14 +166,16 @@ def test_a_run_whose_stream_cannot_be_made_is_errored(flue: Flue, monkeypatch: p
     with pytest.raises(LookupError), recorder:
         raise AssertionError("not entered")
     ended = flue.runs.get(recorder.run_id)
-    assert ended is not None and (ended.status, ended.error) == ("errored", {"name": "LookupError", "message": "no stream"})
+    assert ended is not None
+    assert (ended.status, ended.error) == ("errored", {"name": "LookupError", "message": "no stream"})
 
 
 def test_a_given_id_names_the_run_and_the_first_writer_wins(flue: Flue) -> None:
     with flue.runs.record("nightly", run_id="run_mine", input=1) as run:
         assert run.run_id == "run_mine"
     found = flue.runs.lookup("run_mine")
-    assert found is not None and found.to_wire() == {"runId": "run_mine", "workflowName": "nightly"}
+    assert found is not None
+    assert found.to_wire() == {"runId": "run_mine", "workflowName": "nightly"}
 
 
 async def test_awaited(aflue: AsyncFlue) -> None:
@@ -176,7 +183,8 @@ async def test_awaited(aflue: AsyncFlue) -> None:
         await asyncio.gather(*(run.emit({"type": "log", "message": str(n)}) for n in range(5)))
         run.result = [1]
     ended = await aflue.runs.get(run.run_id)
-    assert ended is not None and (ended.status, ended.result, ended.input) == ("completed", [1], None)
+    assert ended is not None
+    assert (ended.status, ended.result, ended.input) == ("completed", [1], None)
     page = await aflue.events.read(run.path)
     assert [event.data["type"] for event in page.events] == ["run_start", *["log"] * 5, "run_end"]
     assert page.closed
@@ -198,7 +206,8 @@ async def test_a_cancelled_block_is_an_errored_run(aflue: AsyncFlue) -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     ended = await aflue.runs.get(ids[0])
-    assert ended is not None and (ended.status, ended.error["name"]) == ("errored", "CancelledError")
+    assert ended is not None
+    assert (ended.status, ended.error["name"]) == ("errored", "CancelledError")
     assert (await aflue.events.read(f"runs/{ids[0]}")).closed
 
 

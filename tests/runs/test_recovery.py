@@ -83,7 +83,8 @@ def test_a_run_that_shows_life_is_left_alone(old: Flue, clock: ManualClock) -> N
     begin(old, "run_2")
     assert old.runs.recover(clock.now() - HOUR // 2) == []
     found = old.runs.get("run_1")
-    assert found is not None and found.status == "active"
+    assert found is not None
+    assert found.status == "active"
 
 
 def test_an_end_in_the_stream_is_carried_over_to_the_record(old: Flue, clock: ManualClock) -> None:
@@ -128,7 +129,8 @@ def test_a_record_without_a_stream_gets_one(old: Flue, clock: ManualClock) -> No
     assert old.runs.recover(clock.now()) == ["run_1"]
     assert told(old) == [("run_resume", 0), ("run_end", 1)]
     ended = old.runs.get("run_1")
-    assert ended is not None and ended.status == "errored"
+    assert ended is not None
+    assert ended.status == "errored"
 
 
 def test_streams_of_agents_and_ended_runs_are_not_touched(old: Flue, clock: ManualClock) -> None:
@@ -159,7 +161,8 @@ def test_a_live_process_that_was_recovered_keeps_the_last_word_on_the_record(old
         assert run.emit({"type": "log"}) is None
         run.result = "done"
     ended = old.runs.get(run.run_id)
-    assert ended is not None and (ended.status, ended.result) == ("completed", "done")
+    assert ended is not None
+    assert (ended.status, ended.result) == ("completed", "done")
 
 
 def test_not_in_a_unit(flue: Flue) -> None:

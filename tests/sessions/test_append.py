@@ -47,7 +47,8 @@ def test_the_document_keeps_every_other_byte(flue: Flue) -> None:
     expected["updatedAt"] = loaded["updatedAt"]
     del expected["entries"]
     assert stored == canonical_json(expected)
-    assert loaded["updatedAt"].startswith("20") and loaded["updatedAt"].endswith("Z")
+    assert loaded["updatedAt"].startswith("20")
+    assert loaded["updatedAt"].endswith("Z")
 
 
 @pytest.mark.parametrize(
@@ -60,7 +61,8 @@ def test_documents_that_the_server_cannot_edit_are_edited_here(flue: Flue, chang
     flue.sessions.append(KEY, [message("e2", "e1")], expected_leaf="e1")
     loaded = flue.sessions.load(KEY)
     assert loaded is not None
-    assert loaded["leafId"] == "e2" and type(loaded["updatedAt"]) is type(data["updatedAt"])
+    assert loaded["leafId"] == "e2"
+    assert type(loaded["updatedAt"]) is type(data["updatedAt"])
     assert loaded["metadata"] == data["metadata"]
 
 
@@ -118,11 +120,12 @@ def test_images_of_appended_entries(session: Flue) -> None:
     assert session.sessions.tail(KEY, 1) == [entry]
     assert session.sessions.context(KEY)[-1] == entry
     loaded = session.sessions.load(KEY)
-    assert loaded is not None and loaded["entries"][-1] == entry
+    assert loaded is not None
+    assert loaded["entries"][-1] == entry
 
 
 def test_in_a_unit_an_append_is_part_of_it(session: Flue) -> None:
-    with pytest.raises(LookupError), session.begin() as unit:
+    with pytest.raises(LookupError), session.begin() as unit:  # noqa: PT012
         unit.sessions.append(KEY, [message("e5", "e4")], expected_leaf="e4")
         assert ids(unit.sessions.tail(KEY, 1)) == ["e5"]
         raise LookupError
