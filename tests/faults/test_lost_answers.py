@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -177,18 +178,29 @@ def test_attachments_are_put_again(lossy: Lossy) -> None:
     assert stored.data == b"0123"
 
 
+@pytest.mark.databases("postgres")
 def test_a_pooled_connection_that_the_server_ended_is_replaced_before_anything_is_sent(migrated: Database) -> None:
     flue = Flue(migrated.url, settings=FlueSettings(notify=False))
     running = run(flue, "one")
-    if migrated.name == "postgres":
-        migrated.admin_execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname = current_database()"
-        )
-        assert flue.submissions.requeue(running) is True, "nothing was sent, so nothing is unknown"
-    else:
-        for (number,) in migrated.admin_execute(
-            "SELECT id FROM information_schema.processlist WHERE id <> connection_id() AND db = database()"
-        ):
-            migrated.admin_execute(f"KILL {number}")
-        assert flue.submissions.complete(running) is True
+    with flue.engine.connect() as connection:
+        driver = connection.connection.driver_connection
+        assert driver is not None
+        socket = driver.pgconn.socket
+    migrated.admin_execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname = current_database()"
+    )
+    assert select.select([socket], [], [], 20)[0], "the server has not ended the connection"
+    assert flue.submissions.requeue(running) is True, "nothing was sent, so nothing is unknown"
+    flue.close()
+
+
+@pytest.mark.databases("mariadb")
+def test_a_settlement_survives_that_its_pooled_connection_was_killed(migrated: Database) -> None:
+    flue = Flue(migrated.url)
+    running = run(flue, "one")
+    for (number,) in migrated.admin_execute(
+        "SELECT id FROM information_schema.processlist WHERE id <> connection_id() AND db = database()"
+    ):
+        migrated.admin_execute(f"KILL {number}")
+    assert flue.submissions.complete(running) is True
     flue.close()
