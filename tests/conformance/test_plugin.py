@@ -21,7 +21,13 @@ def pytest_in_a_process(folder: Path, *arguments: str) -> subprocess.CompletedPr
     # A neutral folder and configuration: nothing of this repository's own tests may help.
     (folder / "pytest.ini").write_text("[pytest]\n")
     return subprocess.run(
-        command, cwd=folder, env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"}, capture_output=True, text=True, timeout=120, check=False
+        command,
+        cwd=folder,
+        env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from flue_sqla.errors import FlueError
+from flue_sqla.errors import FlueError, ReceiptRetainedError
 from flue_sqla.records import Attempt
 from flue_sqla.testing.contracts.examples import (
     SESSION,
@@ -232,6 +232,22 @@ class SessionDeletionContract:
             "receipt": {"submissionId": "dispatch-1", "acceptedAt": 1_780_444_800_000},
         }
         assert stores.rows.select("flue_agent_submissions") == []
+
+    def test_d17b_a_keyed_prompt_leaves_a_receipt_too_and_its_caller_is_told(self, stores: Stores) -> None:
+        keyed = direct("sub_ik_0123456789abcdef0123456789abcdef")
+        stores.submissions.complete(running(stores, keyed))
+        stores.sessions.delete_tree(SESSION, lambda: None)
+        with pytest.raises(ReceiptRetainedError) as caught:
+            stores.submissions.admit_direct(keyed)
+        assert caught.value.code == "submission_receipt_retained"
+        assert stores.rows.select("flue_agent_submissions") == []
+
+    def test_d17c_attempt_markers_go_with_their_submission(self, stores: Stores) -> None:
+        stores.submissions.complete(running(stores, dispatch()))
+        stores.journals.insert_marker(attempt())
+        stores.journals.insert_marker(attempt("elsewhere"))
+        stores.sessions.delete_tree(SESSION, lambda: None)
+        assert [marker.submission_id for marker in stores.journals.list_markers()] == ["elsewhere"]
 
     def test_d18_the_marker_is_visible_to_the_callback_and_stops_admission(self, stores: Stores) -> None:
         seen: list[Any] = []

@@ -17,6 +17,7 @@ MARKERS = "flue_agent_session_deletions"
 RECEIPTS = "flue_agent_dispatch_receipts"
 JOURNALS = "flue_agent_turn_journals"
 SEGMENTS = "flue_agent_stream_chunks"
+ATTEMPTS = "flue_agent_attempt_markers"
 BUSY = (
     "[flue] Session cannot be deleted while durable agent submissions are queued or running."
     " Wait for accepted work to settle, then retry deletion."
@@ -77,10 +78,13 @@ class SessionDeletion:
             self.database.delete(MARKERS, session_key=session_key)
 
     def _forget(self, submission_id: str, kind: str, accepted_at: int) -> None:
-        if kind == "dispatch" and self.database.find(RECEIPTS, dispatch_id=submission_id) is None:
+        # Ours: whatever may be sent again leaves a receipt, a keyed prompt as well as a dispatch.
+        sent_again = kind == "dispatch" or submission_id.startswith("sub_ik_")
+        if sent_again and self.database.find(RECEIPTS, dispatch_id=submission_id) is None:
             self.database.insert(RECEIPTS, dispatch_id=submission_id, accepted_at=accepted_at)
         for journal in self.database.select(JOURNALS, submission_id=submission_id):
             self.database.delete(SEGMENTS, stream_key=journal["stream_key"])
         self.database.delete(JOURNALS, submission_id=submission_id)
         self.database.delete(CHUNKS, submission_id=submission_id)
+        self.database.delete(ATTEMPTS, submission_id=submission_id)
         self.database.delete(TABLE, submission_id=submission_id)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from flue_sqla.clock import Clock
-from flue_sqla.errors import InternalStateError, SessionDeletionError, SubmissionConflictError
+from flue_sqla.errors import InternalStateError, ReceiptRetainedError, SessionDeletionError, SubmissionConflictError
 from flue_sqla.records import Admission, DirectInput, DispatchInput, Receipt, SettlementObligation, Submission
 from flue_sqla.testing.model.database import MemoryDatabase, Row
 from flue_sqla.testing.model.images import Chunk
@@ -38,6 +38,9 @@ class MemorySubmissions(Transitions, Settlement, Joins, SubmissionRows):
 
     def admit_direct(self, input: DirectInput, /) -> Submission:
         with self.database.transaction():
+            # Ours: a direct prompt whose row is gone is told so, rather than run a second time.
+            if self.database.find("flue_agent_dispatch_receipts", dispatch_id=input.submission_id) is not None:
+                raise ReceiptRetainedError(f"Submission {input.submission_id} was accepted before and its row is gone.")
             submission = self._admit(input)
             if submission is None:
                 raise SubmissionConflictError("[flue] Internal direct admission returned an unexpected result.")
