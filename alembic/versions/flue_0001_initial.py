@@ -305,7 +305,14 @@ def _sessions(metadata: sa.MetaData, profile: str) -> None:
         extra("digest", word(64)),
     )
     sa.Index("flue_session_entries_session_position_idx", entries.c.session_id, entries.c.position)
-    sa.Index("flue_session_entries_session_kind_position_idx", entries.c.session_id, entries.c.kind, entries.c.position)
+    sa.Index(
+        "flue_session_entries_session_kind_position_idx",
+        entries.c.session_id,
+        entries.c.kind,
+        entries.c.position,
+        postgresql_where=sa.text("kind = 'compaction'"),
+        sqlite_where=sa.text("kind = 'compaction'"),
+    )
     table(
         metadata,
         "flue_image_chunks",

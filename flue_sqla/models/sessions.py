@@ -6,7 +6,7 @@ writer made has none of them and is still read right.
 
 from __future__ import annotations
 
-from sqlalchemy import Index
+from sqlalchemy import Index, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from flue_sqla.models.base import TABLE_OPTIONS, Base, big_integer, long_text, short_ascii, short_text, small_integer
@@ -28,7 +28,7 @@ class AgentSession(Base):
 
 
 class AgentSessionEntry(Base):
-    """One message or compaction of a session."""
+    """One message or compaction of a session. ``kind`` is NULL for a message, which most entries are."""
 
     __tablename__ = "flue_session_entries"
 
@@ -42,8 +42,15 @@ class AgentSessionEntry(Base):
 
     __table_args__ = (
         Index("flue_session_entries_session_position_idx", session_id, position),
-        # Finds the last compaction without walking the messages after it.
-        Index("flue_session_entries_session_kind_position_idx", session_id, kind, position),
+        # Finds the last compaction without walking the messages after it; small where an index can be partial.
+        Index(
+            "flue_session_entries_session_kind_position_idx",
+            session_id,
+            kind,
+            position,
+            postgresql_where=text("kind = 'compaction'"),
+            sqlite_where=text("kind = 'compaction'"),
+        ),
         TABLE_OPTIONS,
     )
 

@@ -75,7 +75,7 @@ def test_a_phase_that_waited_for_a_replacement_is_refused(flue: Flue, migrated: 
 
 def test_a_unit_that_fails_takes_the_journal_with_it(flue: Flue) -> None:
     attempt = run(flue, "one")
-    with pytest.raises(LookupError), flue.begin() as unit:
+    with pytest.raises(LookupError), flue.begin() as unit:  # noqa: PT012
         begin(unit, attempt)  # type: ignore[arg-type]
         assert unit.journals.get("one") is not None
         raise LookupError

@@ -17,6 +17,7 @@ from flue_sqla.wire import canonical_json, format_timestamp, parse_json, require
 __all__ = ["COMPACTION", "Entry", "Head", "check_key", "entries_of", "joined", "parse_head"]
 
 COMPACTION: Final = "compaction"
+_MESSAGE: Final = "message"
 _LONGEST_KIND: Final = 128
 _LONGEST_ID: Final = 255
 
@@ -113,7 +114,7 @@ def _entry(dialect: DialectImpl, key: str, entry: Any) -> Entry:
         entry_id=entry_id,
         text=canonical_json(dict(stored)),
         parent_id=_column_text(entry.get("parentId"), _LONGEST_ID),
-        kind=_column_text(entry.get("type"), _LONGEST_KIND),
+        kind=None if entry.get("type") == _MESSAGE else _column_text(entry.get("type"), _LONGEST_KIND),
         chunks=chunks,
     )
 

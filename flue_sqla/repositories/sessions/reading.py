@@ -93,5 +93,3 @@ def context(rows: Rows, *, complete: bool) -> list[Json] | None:
         at = entry.get("parentId")
     # A compaction that kept nothing on this path stands alone.
     return [*([dict(compaction)] if compaction is not None else []), *reversed(later)]
-
-

@@ -8,6 +8,7 @@ one that does not fit (a Flue server wrote it), is compared by its texts.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
@@ -19,13 +20,12 @@ __all__ = ["HEAD_DIGITS", "SEAL_PREFIX_DIGITS", "Seal", "editable", "entry_diges
 _COVERED_DIGITS: Final = 8
 HEAD_DIGITS: Final = 28
 SEAL_PREFIX_DIGITS: Final = 64 - HEAD_DIGITS
-_PART: Final = 32
-_NO_IMAGES: Final = "0" * _PART
+_PART: Final = 16
 
 
 def entry_digest(text: str, chunks: Sequence[Chunk]) -> str:
-    """64 hex digits: 32 for the stored text, 32 for the images (zeros for none)."""
-    return _digest(text)[:_PART] + (_images_digest(chunks) if chunks else _NO_IMAGES)
+    """96 bits of SHA-256 over the stored text in 16 characters, and as many over the images if there are any."""
+    return _short(hashlib.sha256(text.encode())) + (_images_digest(chunks) if chunks else "")
 
 
 def images_part(digest: str) -> str:
@@ -82,7 +82,12 @@ def _images_digest(chunks: Sequence[Chunk]) -> str:
     for chunk in sorted(chunks):
         running.update(f"{chunk.item_id}\0{chunk.index}\0{chunk.count}\0{len(chunk.data)}\0".encode())
         running.update(chunk.data.encode())
-    return running.hexdigest()[:_PART]
+    return _short(running)
+
+
+def _short(digest: hashlib._Hash) -> str:
+    # Every entry pays for these characters.
+    return base64.urlsafe_b64encode(digest.digest()[:12]).decode("ascii")
 
 
 def _digest(text: str) -> str:

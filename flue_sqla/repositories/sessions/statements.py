@@ -204,9 +204,11 @@ def _head_digest(data: Any) -> sa.ColumnElement[str]:
 
 def _edited(data: sa.ColumnElement[str]) -> sa.ScalarSelect[str]:
     """The document with its leaf and time replaced and every other byte kept: json, unlike jsonb, keeps order and text of the members."""
-    member = sa.func.json_each(sa.cast(data, pg.JSON())).table_valued(
-        sa.column("key", _TEXT), sa.column("value", pg.JSON()), with_ordinality="place", name="member", joins_implicitly=True
-    ).render_derived()
+    member = (
+        sa.func.json_each(sa.cast(data, pg.JSON()))
+        .table_valued(sa.column("key", _TEXT), sa.column("value", pg.JSON()), with_ordinality="place", name="member", joins_implicitly=True)
+        .render_derived()
+    )
     numeric = sa.func.json_typeof(member.c.value) == "number"
     now = sa.case((numeric, sa.bindparam("now_number", type_=_TEXT)), else_=sa.bindparam("now_text", type_=_TEXT))
     value = sa.case(
