@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 
-__all__ = ["main"]
+__all__ = ["command"]
 
 
-def main() -> None:
+def command() -> None:
     """Entry point of the console script: runs the command line and ends the process with its exit code."""
     try:
         import click  # noqa: F401

@@ -1,5 +1,5 @@
 """``python -m flue_sqla.cli`` is the ``flue-sqla`` command."""
 
-from flue_sqla.cli import main
+from flue_sqla.cli import command
 
-main()
+command()

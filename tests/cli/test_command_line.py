@@ -12,7 +12,7 @@ import click
 import pytest
 
 from flue_sqla import errors
-from flue_sqla.cli import main as entry
+from flue_sqla.cli import command as entry
 from flue_sqla.cli.base import Invocation, command, pass_invocation
 from flue_sqla.cli.exits import Exit
 from flue_sqla.cli.main import application, run

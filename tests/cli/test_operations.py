@@ -68,8 +68,10 @@ def test_status_tells_what_each_agent_has(store: Flue, call: Call) -> None:
     store.runs.create(run_id="run_1", workflow_name="w", started_at="2026-06-01T10:00:00.000Z")
     (document,) = documents(call("status", "--json")[1])
     assistant, other = document["agents"]
-    told = [(agent["agent"], agent["sessions"], agent["queued"], agent["unready"], agent["running"], agent["expired"])
-            for agent in (assistant, other)]
+    told = [
+        (agent["agent"], agent["sessions"], agent["queued"], agent["unready"], agent["running"], agent["expired"])
+        for agent in (assistant, other)
+    ]
     assert told == [("assistant", 2, 1, 1, 1, 0), ("other", 1, 0, 0, 1, 1)]
     assert (assistant["oldestWaitingAt"], other["oldestWaitingAt"]) == (1_780_444_800_000, None)
     assert (document["activeRuns"], document["oldestActiveRun"]) == (1, "2026-06-01T10:00:00.000Z")

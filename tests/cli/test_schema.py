@@ -6,8 +6,6 @@ import json
 import os
 import sqlite3
 import stat
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -178,11 +176,3 @@ def test_the_settings_come_from_an_env_file_too(tmp_path: Path, command: Command
     env_file = tmp_path / "env"
     env_file.write_text(f"DATABASE_URL=sqlite:///{tmp_path / 'flue.db'}\n")
     assert command("upgrade", "--env-file", str(env_file))[1]["changed"] is True
-
-
-def test_the_demo_boots_twice(tmp_path: Path) -> None:
-    done = subprocess.run([sys.executable, "-m", "flue_sqla.cli", "demo", "--json"], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    shown = json.loads(done.stdout)
-    assert [step["verdict"] for step in shown["steps"]] == ["empty", "current", "current"]
-    assert shown["steps"][-1]["statements"] == 1

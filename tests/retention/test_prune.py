@@ -287,5 +287,3 @@ def test_killed_at_any_statement_a_rerun_finishes(migrated: Database, old: Flue,
             connection.execute(sa.delete(tables.dispatch_receipts))
         prepare()
     assert deaths > 30
-
-

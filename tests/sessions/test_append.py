@@ -36,7 +36,7 @@ def test_appended_entries_follow_the_saved_ones(session: Flue) -> None:
 
 def test_the_document_keeps_every_other_byte(flue: Flue) -> None:
     # What PostgreSQL changes in place must come out as JavaScript would write it.
-    metadata = {"é": 1.5, "10": [1e21, {"leafId": "e1", "updatedAt": 1}], "a\"b\\": "\U0001f916\u2028/", "": None}
+    metadata = {"é": 1.5, "10": [1e21, {"leafId": "e1", "updatedAt": 1}], 'a"b\\': "\U0001f916\u2028/", "": None}
     flue.sessions.save(KEY, document(chain(2), metadata=metadata, leafId="e1", extra=True))
     flue.sessions.append(KEY, [message("e2", "e1")])
     expected = document([], metadata=metadata, leafId="e2", extra=True)

@@ -92,9 +92,4 @@ NEWEST = (
     .order_by(event_entries.c.seq.desc())
     .limit(sa.bindparam("fetch", type_=sa.Integer()))
 )
-OLDEST = (
-    sa.select(event_entries.c.seq, event_entries.c.data)
-    .where(event_entries.c.path == PATH)
-    .order_by(event_entries.c.seq)
-    .limit(1)
-)
+OLDEST = sa.select(event_entries.c.seq, event_entries.c.data).where(event_entries.c.path == PATH).order_by(event_entries.c.seq).limit(1)

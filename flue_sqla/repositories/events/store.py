@@ -86,9 +86,7 @@ class Events:
         count = page_limit(limit)
         if offset == "now":
             head = self.get_meta(path)
-            return EventPage(
-                events=[], next_offset=head.next_offset if head else "-1", up_to_date=True, closed=bool(head and head.closed)
-            )
+            return EventPage(events=[], next_offset=head.next_offset if head else "-1", up_to_date=True, closed=bool(head and head.closed))
         start = parse_offset(offset)
         parameters = {"of_path": path, "after": start, "fetch": count + 1}
         rows = self._scope.read(lambda executor: executor.execute(sql.PAGE, parameters).all())

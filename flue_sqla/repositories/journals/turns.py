@@ -73,9 +73,7 @@ _REPLACE = (
     .where(_s.submission_id == _ID, _s.status == RUNNING, _s.attempt_id == _ATTEMPT)
     .values(attempt_id=_NEXT, started_at=_NOW, attempt_count=_s.attempt_count + 1)
 )
-_REPLACE_WITH_LEASE = _REPLACE.values(
-    owner_id=sa.bindparam("owner", type_=sa.Text()), lease_expires_at=sa.bindparam("lease", type_=_BIG)
-)
+_REPLACE_WITH_LEASE = _REPLACE.values(owner_id=sa.bindparam("owner", type_=sa.Text()), lease_expires_at=sa.bindparam("lease", type_=_BIG))
 _SUBMISSION = with_chunks(submissions).where(_s.submission_id == _ID)
 
 

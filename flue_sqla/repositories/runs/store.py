@@ -80,9 +80,7 @@ class Runs:
 
         self._scope.single(operation)
 
-    def end(
-        self, run_id: str, *, ended_at: str, is_error: bool, duration_ms: int, result: Any = UNSET, error: Any = UNSET
-    ) -> None:
+    def end(self, run_id: str, *, ended_at: str, is_error: bool, duration_ms: int, result: Any = UNSET, error: Any = UNSET) -> None:
         """Write the outcome, whatever the run's status: a second end overwrites the first. An unknown run id is no error.
 
         Args:
