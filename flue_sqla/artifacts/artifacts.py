@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import io
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO
 
 from sqlalchemy.util import await_only
 
 from flue_sqla.artifacts import flows
 from flue_sqla.artifacts.bridges import AwaitedStore, inline
+from flue_sqla.artifacts.options import StoreOptions
 from flue_sqla.artifacts.readers import AsyncArtifactFile, VerifyingReader
 from flue_sqla.artifacts.requests import PutRequest
 from flue_sqla.artifacts.runtime import AsyncRuntime, BlockingRuntime, run
@@ -20,7 +21,7 @@ from flue_sqla.artifacts.stores import Stores
 from flue_sqla.artifacts.sweep import Sweep
 from flue_sqla.artifacts.verify import Progress, verify
 from flue_sqla.errors import InvalidInputError
-from flue_sqla.records.artifact import Artifact, ArtifactPage, SweepReport, VerifyReport
+from flue_sqla.records.artifact import Artifact, ArtifactPage, SweepReport, TransferReport, VerifyReport
 from flue_sqla.repositories.artifacts import ArtifactRows
 from flue_sqla.repositories.scope import Scope
 
@@ -30,6 +31,7 @@ log = logging.getLogger("flue_sqla.artifacts")
 
 DEFAULT_TENANT = "default"
 GRACE_MS = 3_600_000
+TransferProgress = Callable[[TransferReport], None]
 _LONGEST_URL = 7 * 24 * 3600
 
 
@@ -211,6 +213,25 @@ class Artifacts(_Face):
         cutoff = self._rows.scope.clock.now() - grace_ms
         return run(Sweep(BlockingRuntime(), self._rows, self._stores, self._store(), cutoff, repair).run())
 
+    def totals(self) -> tuple[int, int]:
+        """How many artifacts there are of all tenants, and their bytes."""
+        return self._rows.totals()
+
+    def transfer(
+        self,
+        source: StoreOptions,
+        target: StoreOptions,
+        *,
+        dry_run: bool = False,
+        at_once: int = 4,
+        progress: TransferProgress | None = None,
+    ) -> TransferReport:
+        """Copy all artifacts from one store to another and switch their rows: see :func:`flue_sqla.artifacts.transfer.transfer`."""
+        from flue_sqla.artifacts.transfer import transfer
+
+        self._refuse_in_transaction("transfer")
+        return transfer(self._rows, source, target, dry_run=dry_run, at_once=at_once, progress=progress)
+
     def _store(self) -> AsyncObjectStore:
         return AwaitedStore(self._stores.blocking(), inline)
 
@@ -318,6 +339,10 @@ class AsyncArtifacts(_Face):
         """As :meth:`Artifacts.verify`."""
         runtime = AsyncRuntime()
         return await verify(runtime, self._rows, self._stores, self._store(), tenant=tenant, cursor=cursor, limit=limit, progress=progress)
+
+    async def totals(self) -> tuple[int, int]:
+        """As :meth:`Artifacts.totals`."""
+        return await AsyncRuntime().rows(self._rows.totals)
 
     async def sweep(self, *, grace_ms: int = GRACE_MS, repair: bool = False) -> SweepReport:
         """As :meth:`Artifacts.sweep`."""

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import io
-import os
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from itertools import islice
 from typing import Any, BinaryIO, Protocol, TypeVar
-from weakref import WeakSet
 
 from flue_sqla.artifacts.keys import check_key
 from flue_sqla.artifacts.portal import Portal
 from flue_sqla.artifacts.readers import AwaitedReader, RangeReader
 from flue_sqla.artifacts.store import AsyncReader, AsyncUpload, Buffer, ObjectInfo, ObjectStore, RangedStore, Upload
+from flue_sqla.forking import reset_in_child
 
 __all__ = ["AwaitedStore", "Call", "PortalStore", "inline", "on_thread"]
 
@@ -29,7 +28,6 @@ class Call(Protocol):
 
 _PAGE = 500
 
-_portals: WeakSet[PortalStore] = WeakSet()
 # What a forked child inherited and must neither use nor finalise: its sockets are the parent's.
 _abandoned: list[object] = []
 
@@ -124,13 +122,12 @@ class PortalStore:
     def __init__(self, factory: Callable[[], RangedStore]) -> None:
         self._factory = factory
         self._lock = threading.Lock()
-        self._pid = 0
         self._portal: Portal | None = None
         self._store = factory()
         self.kind = self._store.kind
         self.plan = self._store.plan
         self._pace = self._store.pace
-        _renew_after_fork(self)
+        reset_in_child(self)
 
     def begin(self, key: str, *, size: int | None = None, content_type: str | None = None) -> Upload:
         portal, store = self._running()
@@ -174,7 +171,7 @@ class PortalStore:
 
     def close(self) -> None:
         with self._lock:
-            if self._portal is not None and self._pid == os.getpid():
+            if self._portal is not None:
                 self._portal.call(self._store.close())
                 self._portal.close()
             self._portal = None
@@ -184,11 +181,10 @@ class PortalStore:
         with self._lock:
             if self._portal is None:
                 self._portal = Portal()
-                self._pid = os.getpid()
             return self._portal, self._store
 
-    def _renew(self) -> None:
-        """In a forked child: the loop's thread is gone and the sockets are the parent's, so forget both."""
+    def forget_parent(self) -> None:
+        """In a forked child: the loop's thread is gone and the sockets are the parent's."""
         self._lock = threading.Lock()
         _abandoned.append((self._portal, self._store))
         self._portal = None
@@ -223,18 +219,3 @@ async def _take(found: AsyncIterator[ObjectInfo]) -> list[ObjectInfo]:
         if len(page) == _PAGE:
             break
     return page
-
-
-def _renew_after_fork(store: PortalStore) -> None:
-    if not _hooked:
-        _hooked.append(True)
-        os.register_at_fork(after_in_child=_renew_all)
-    _portals.add(store)
-
-
-def _renew_all() -> None:
-    for store in list(_portals):
-        store._renew()
-
-
-_hooked: list[bool] = []

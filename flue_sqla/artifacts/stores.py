@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 from collections.abc import Callable
 from weakref import WeakKeyDictionary
@@ -11,6 +10,7 @@ from weakref import WeakKeyDictionary
 from flue_sqla.artifacts.options import StoreOptions
 from flue_sqla.artifacts.store import AsyncObjectStore, ObjectStore
 from flue_sqla.errors import ArtifactStoreError
+from flue_sqla.forking import reset_in_child
 
 __all__ = ["Stores"]
 
@@ -25,9 +25,9 @@ class Stores:
         self._source = options
         self._options = options if isinstance(options, StoreOptions) else None
         self._lock = threading.Lock()
-        self._pid = os.getpid()
         self._blocking: ObjectStore | None = None
         self._by_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncObjectStore] = WeakKeyDictionary()
+        reset_in_child(self)
 
     @property
     def options(self) -> StoreOptions:
@@ -45,7 +45,6 @@ class Stores:
         """The store for blocking callers."""
         from flue_sqla.artifacts.factory import blocking_store
 
-        self._renew_after_fork()
         with self._lock:
             if self._blocking is None:
                 self._blocking = blocking_store(self.options)
@@ -55,7 +54,6 @@ class Stores:
         """The store of the running event loop: an async client never crosses from one loop to another."""
         from flue_sqla.artifacts.factory import async_store
 
-        self._renew_after_fork()
         shared = None if self.options.scheme == "s3" else self.blocking()
         loop = asyncio.get_running_loop()
         with self._lock:
@@ -92,13 +90,11 @@ class Stores:
             await store.close()
         await asyncio.to_thread(self.close)
 
-    def _renew_after_fork(self) -> None:
-        if self._pid != os.getpid():
-            # The loops of the parent do not run here; their clients are left alone, since closing one would close the parent's sockets.
-            self._pid = os.getpid()
-            self._lock = threading.Lock()
-            _abandoned.append(self._by_loop)
-            self._by_loop = WeakKeyDictionary()
+    def forget_parent(self) -> None:
+        """In a forked child: the parent's loops do not run here, and closing their clients would close the parent's sockets."""
+        self._lock = threading.Lock()
+        _abandoned.append(self._by_loop)
+        self._by_loop = WeakKeyDictionary()
 
 
 _abandoned: list[object] = []

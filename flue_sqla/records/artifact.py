@@ -8,7 +8,7 @@ from pydantic import Field
 
 from flue_sqla.records.base import Record
 
-__all__ = ["Artifact", "ArtifactPage", "SweepReport", "VerifyFinding", "VerifyReport"]
+__all__ = ["Artifact", "ArtifactPage", "SweepReport", "TransferReport", "VerifyFinding", "VerifyReport"]
 
 
 class Artifact(Record):
@@ -85,3 +85,13 @@ class SweepReport(Record):
     def clean(self) -> bool:
         """Whether store and rows agree."""
         return not (self.orphans or self.missing or self.deleting or self.busy)
+
+
+class TransferReport(Record):
+    """What a transfer did. ``present``: artifacts whose bytes the target had already. ``switched``: the rows now name the target."""
+
+    artifacts: int
+    copied: int
+    copied_bytes: int
+    present: int
+    switched: bool

@@ -187,8 +187,8 @@ class ArtifactRows:
 
     def totals(self) -> tuple[int, int]:
         """How many artifacts are stored, and their bytes."""
-        count, size = self.scope.read(lambda executor: executor.execute(_TOTALS).one())
-        return int(count), int(size or 0)
+        found = self.scope.read(lambda executor: executor.execute(_TOTALS).one())
+        return int(found[0]), int(found[1] or 0)
 
     def remove_missing(self, artifact_id: str) -> None:
         """Remove the row of a stored artifact whose bytes are lost."""

@@ -61,6 +61,8 @@ def in_child(action: Callable[[], None], step: int) -> bool:
     pid = os.fork()
     if pid == 0:
         try:
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.alarm(60)
             kill_at(step)
             action()
             os._exit(0)

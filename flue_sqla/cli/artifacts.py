@@ -1,0 +1,225 @@
+"""``artifacts``: store, fetch, list, verify, sweep and move files of any size."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from flue_sqla.cli.base import Invocation, group, pass_invocation
+from flue_sqla.cli.exits import Exit
+
+if TYPE_CHECKING:
+    from flue_sqla.artifacts.options import StoreOptions
+    from flue_sqla.records import SweepReport, VerifyReport
+    from flue_sqla.records.artifact import TransferReport
+
+__all__ = ["artifacts"]
+
+_COPY = 1024 * 1024
+
+_tenant = click.option("--tenant", default="default", show_default=True, metavar="NAME", help="Whose artifacts.")
+
+
+@group("artifacts")
+def artifacts() -> None:
+    """Store, fetch, verify, sweep and move artifacts."""
+
+
+@artifacts.command("put")
+@click.argument("source", type=click.Path(exists=True, dir_okay=False, allow_dash=True))
+@click.option("--name", help="What people call it; default the file's name.")
+@click.option("--content-type", metavar="TYPE")
+@_tenant
+@click.option("--run-id", metavar="ID")
+@click.option("--submission-id", metavar="ID")
+@click.option("--metadata", metavar="JSON", help="A JSON object that is kept with it.")
+@click.option("--sha256", metavar="HEX", help="Refuse other bytes than these.")
+@click.option("--max-bytes", type=int, metavar="N", help="Refuse a longer source.")
+@pass_invocation
+def put(call: Invocation, /, source: str, name: str | None, metadata: str | None, sha256: str | None, **given: Any) -> None:
+    """Store the file SOURCE, or standard input when it is "-", and print the artifact."""
+    described = {**given, "name": name or ("stdin" if source == "-" else Path(source).name), "metadata": _metadata(metadata)}
+    with call.flue() as flue:
+        stored = flue.artifacts.put(sys.stdin.buffer if source == "-" else source, expected_sha256=sha256, **described)
+    call.out.emit(stored.to_wire(), lambda: call.out.line(f"{stored.id}  {stored.size} bytes  sha256 {stored.sha256}"))
+
+
+@artifacts.command("get")
+@click.argument("artifact_id", metavar="ID")
+@click.argument("target", type=click.Path(dir_okay=False, allow_dash=True))
+@_tenant
+@pass_invocation
+def get(call: Invocation, artifact_id: str, target: str, tenant: str) -> None:
+    """Write the artifact ID to the file TARGET, or to standard output when it is "-".
+
+    The digest is verified on the way. A file appears under its name only when all of it is there and right.
+    """
+    with call.flue() as flue, flue.artifacts.open(artifact_id, tenant=tenant, verify=True) as source:
+        if target == "-":
+            shutil.copyfileobj(source, sys.stdout.buffer, _COPY)
+            sys.stdout.buffer.flush()
+            return
+        size = _write_whole(source, Path(target))
+    call.out.emit({"id": artifact_id, "path": target, "size": size}, lambda: call.out.line(f"{target}  {size} bytes"))
+
+
+@artifacts.command("list")
+@_tenant
+@click.option("--run-id", metavar="ID", help="Only those of this run.")
+@click.option("--submission-id", metavar="ID", help="Only those of this submission.")
+@click.option("--limit", type=int, default=100, show_default=True)
+@click.option("--cursor", metavar="CURSOR", help="Continue after the page that gave it.")
+@pass_invocation
+def list_artifacts(call: Invocation, /, **given: Any) -> None:
+    """List a tenant's artifacts, oldest first."""
+    with call.flue() as flue:
+        page = flue.artifacts.list(**given)
+    rows = [(found.id, found.name, found.content_type, found.size, found.run_id, found.submission_id) for found in page.artifacts]
+    call.out.emit(page.to_wire(), lambda: call.out.table(["artifact", "name", "type", "bytes", "run", "submission"], rows))
+    if page.next_cursor is not None:
+        call.out.line(f"More: --cursor {page.next_cursor}", style="dim")
+
+
+@artifacts.command("verify")
+@click.option("--tenant", metavar="NAME", help="Only this tenant's; default everybody's.")
+@click.option("--cursor", metavar="ID", help="Continue where an interrupted run was.")
+@click.option("--limit", type=int, help="Check at most so many.")
+@pass_invocation
+def verify(call: Invocation, tenant: str | None, cursor: str | None, limit: int | None) -> Exit:
+    """Read the stored bytes again and compare their digests. Exit code 1 when something is missing or damaged."""
+    reached: list[VerifyReport] = []
+    with call.flue() as flue, call.out.progress() as bar:
+        task = bar.add_task("artifacts", total=flue.artifacts.totals()[0] if tenant is None and cursor is None else None)
+
+        def progress(report: VerifyReport) -> None:
+            reached[:] = [report]
+            bar.update(task, completed=report.checked)
+
+        try:
+            report = flue.artifacts.verify(tenant=tenant, cursor=cursor, limit=limit, progress=progress)
+        except BaseException:
+            if reached:
+                call.out.note(f"{reached[0].checked} were checked. Continue with --cursor {reached[0].cursor}")
+            raise
+    call.out.emit({"ok": report.ok, **report.to_wire()}, lambda: _show_verified(call, report))
+    return Exit.OK if report.ok else Exit.FAILURE
+
+
+@artifacts.command("sweep")
+@click.option(
+    "--grace", type=click.IntRange(min=0), default=3600, show_default=True, metavar="SECONDS", help="Spare bytes younger than this."
+)
+@click.option("--repair", is_flag=True, help="Remove what is listed: bytes without a row, rows without bytes, half-done deletions.")
+@pass_invocation
+def sweep(call: Invocation, grace: int, repair: bool) -> Exit:
+    """Find bytes without rows, rows without bytes and unfinished deletions. Exit code 1 when some were found and not repaired."""
+    with call.flue() as flue:
+        report = flue.artifacts.sweep(grace_ms=grace * 1000, repair=repair)
+    call.out.emit({"clean": report.clean, **report.to_wire()}, lambda: _show_swept(call, report))
+    return Exit.OK if report.clean or (repair and not report.busy) else Exit.FAILURE
+
+
+@artifacts.command("transfer")
+@click.option("--from", "source", required=True, metavar="URL", help="The store that has the bytes: a folder, s3://bucket/prefix, …")
+@click.option("--to", "target", required=True, metavar="URL", help="The store that is to have them.")
+@click.option("--from-env-file", metavar="FILE", help="FLUE_S3_… of the source; default those of this process.")
+@click.option("--to-env-file", metavar="FILE", help="FLUE_S3_… of the target; default those of this process.")
+@click.option("--parallel", type=click.IntRange(1, 64), default=4, show_default=True, help="Artifacts copied at once.")
+@click.option("--dry-run", is_flag=True, help="Only count.")
+@pass_invocation
+def transfer(
+    call: Invocation,
+    source: str,
+    target: str,
+    from_env_file: str | None,
+    to_env_file: str | None,
+    parallel: int,
+    dry_run: bool,
+) -> None:
+    """Copy all artifacts to another store, verifying digests, and switch their rows when every byte is there.
+
+    May be interrupted and run again. The source keeps its bytes. Restart the application with the new store right after it; what was
+    put in between is moved by running it once more.
+    """
+    options = (_store_options(call, source, from_env_file), _store_options(call, target, to_env_file))
+    with call.flue() as flue, call.out.progress() as bar:
+        task = bar.add_task("artifacts", total=flue.artifacts.totals()[0])
+
+        def progress(report: TransferReport) -> None:
+            bar.update(task, completed=report.artifacts)
+
+        report = flue.artifacts.transfer(*options, dry_run=dry_run, at_once=parallel, progress=progress)
+    call.out.emit(report.to_wire(), lambda: _show_transferred(call, report, dry_run))
+
+
+def _store_options(call: Invocation, url: str, env_file: str | None) -> StoreOptions:
+    from flue_sqla.artifacts.options import StoreOptions
+    from flue_sqla.settings import FlueSettings
+
+    if env_file is None:
+        return StoreOptions.from_settings(call.settings(), url)
+    # Only the file: what the process has set is for the other side.
+    return StoreOptions.from_settings(FlueSettings.from_env(env_file, environ={}), url)
+
+
+def _metadata(text: str | None) -> dict[str, Any] | None:
+    if text is None:
+        return None
+    try:
+        found = json.loads(text)
+    except ValueError as error:
+        raise click.BadParameter("it is not JSON", param_hint="--metadata") from error
+    if not isinstance(found, dict):
+        raise click.BadParameter("it is not a JSON object", param_hint="--metadata")
+    return found
+
+
+def _write_whole(source: Any, target: Path) -> int:
+    """Copy to a temporary name beside ``target`` and rename; how many bytes."""
+    handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            shutil.copyfileobj(source, file, _COPY)
+            size = file.tell()
+        os.replace(temporary, target)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    return size
+
+
+def _show_verified(call: Invocation, report: VerifyReport) -> None:
+    if report.findings:
+        rows = [(found.tenant, found.id, found.reason, found.storage_key) for found in report.findings]
+        call.out.table(["tenant", "artifact", "found", "key"], rows, title="Damaged")
+    call.out.line(f"{report.checked} checked, {report.bytes_read} bytes read, {len(report.findings)} damaged.")
+    if report.cursor is not None:
+        call.out.line(f"Continue with --cursor {report.cursor}", style="dim")
+
+
+def _show_swept(call: Invocation, report: SweepReport) -> None:
+    found = {
+        "bytes without a row": report.orphans,
+        "row without bytes": report.missing,
+        "unfinished deletion": report.deleting,
+        "held by a transaction": report.busy,
+    }
+    call.out.table(["what", "where"], [(what, where) for what, places in found.items() for where in places])
+    done = "repaired" if report.repaired else "found; --repair removes them"
+    call.out.line("Store and rows agree." if report.clean else f"{sum(map(len, found.values()))} {done}.")
+    if report.uploads:
+        call.out.line(f"{report.uploads} unfinished uploads discarded.")
+
+
+def _show_transferred(call: Invocation, report: TransferReport, dry_run: bool) -> None:
+    verb = "to copy" if dry_run else "copied"
+    call.out.line(f"{report.artifacts} artifacts: {report.copied} {verb} ({report.copied_bytes} bytes), {report.present} there already.")
+    if report.switched:
+        call.out.line("The rows name the new store. Set FLUE_ARTIFACTS to it and restart.", style="green")
