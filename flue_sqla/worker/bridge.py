@@ -14,6 +14,7 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ParamSpec, TypeVar
 
+from sqlalchemy.pool import QueuePool
 from sqlalchemy.util import greenlet_spawn
 
 from flue_sqla.asyncio import AsyncFlue
@@ -25,7 +26,7 @@ __all__ = ["Bridge", "bridge_to", "in_thread"]
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_STORE_THREADS = 8
+_UNPOOLED = 8
 
 
 class Bridge(ABC):
@@ -33,10 +34,13 @@ class Bridge(ABC):
 
     def __init__(self, flue: Flue) -> None:
         self.flue = flue
+        self.at_once = _connections(flue)
+        # Beyond its size a pool opens a connection for one call and closes it again, which costs far more than waiting for one.
+        self._slots = asyncio.Semaphore(self.at_once)
 
     async def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run synchronous store code to its end: a cancellation waits for what has been sent, which is short, and comes after it."""
-        running = asyncio.ensure_future(self._run(functools.partial(function, *args, **kwargs)))
+        running = asyncio.ensure_future(self._in_a_slot(functools.partial(function, *args, **kwargs)))
         try:
             return await asyncio.shield(running)
         except asyncio.CancelledError:
@@ -45,6 +49,10 @@ class Bridge(ABC):
             if not running.cancelled():
                 running.exception()  # taken notice of: the cancellation is what the caller hears of
             raise
+
+    async def _in_a_slot(self, function: Callable[[], T]) -> T:
+        async with self._slots:
+            return await self._run(function)
 
     @abstractmethod
     def _run(self, function: Callable[[], T]) -> Coroutine[Any, Any, T]: ...
@@ -76,7 +84,7 @@ class _LoopBridge(Bridge):
 class _ThreadBridge(Bridge):
     def __init__(self, flue: Flue) -> None:
         super().__init__(flue)
-        self._threads = ThreadPoolExecutor(_STORE_THREADS, thread_name_prefix="flue-worker-store")
+        self._threads = ThreadPoolExecutor(self.at_once, thread_name_prefix="flue-worker-store")
 
     async def _run(self, function: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, function)
@@ -89,6 +97,12 @@ class _ThreadBridge(Bridge):
 
     def close(self) -> None:
         self._threads.shutdown(wait=False)
+
+
+def _connections(flue: Flue) -> int:
+    """How many connections the worker uses at once: those that the pool keeps, but one for whoever shares it."""
+    pool = flue.engine.pool
+    return max(1, pool.size() - 1) if isinstance(pool, QueuePool) else _UNPOOLED
 
 
 def bridge_to(flue: Flue | AsyncFlue) -> Bridge:

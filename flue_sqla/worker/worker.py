@@ -152,17 +152,21 @@ class Worker:
 
     async def _loop(self, waiter: AsyncWaiter) -> None:
         loop = asyncio.get_running_loop()
-        next_scan = 0.0
+        next_look = next_scan = 0.0
+        soon: float | None = None
         while not self._stopping and not waiter.ended:
             try:
-                soon = await self._unready.run()
+                # First what somebody waits for; the rest at the latest when it is due, however much there is to claim.
+                claimed = await self._claim()
+                if not claimed or loop.time() >= next_look:
+                    soon = await self._unready.run()
+                    next_look = loop.time() + (self.timing.unready_ms / 1000 if soon is None else soon)
                 if loop.time() >= next_scan:
                     # Spread: workers that were started together need not all look at once.
                     next_scan = loop.time() + self.timing.scan_ms / 1000 * random.uniform(0.75, 1.25)
                     await self._recovery.run()
-                if await self._claim():
-                    continue
-                await waiter.wait(_earliest(soon, next_scan - loop.time()))
+                if not claimed:
+                    await waiter.wait(_earliest(soon, next_scan - loop.time()))
             except Exception as error:
                 log.warning("Claiming failed and goes on after a pause: %s", error, exc_info=log.isEnabledFor(logging.DEBUG))
                 self.telemetry.counts["pass_failed"] += 1

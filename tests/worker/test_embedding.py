@@ -1,0 +1,82 @@
+"""A worker inside a host: with a web application and the host's own sessions on one event loop, which nothing blocks."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from sqlalchemy import Column, Integer, MetaData, String, Table, insert, select
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+
+from flue_sqla.asyncio import AsyncFlue
+from flue_sqla.worker import BlockingContext, Context
+from tests.databases.contract import Database
+from tests.worker.support import TIMEOUT, working
+
+ORDERS = Table("host_orders", MetaData(), Column("id", Integer, primary_key=True), Column("submission_id", String(64)))
+REQUESTS = 60
+SLEEP_SECONDS = 0.6
+#: What blocks the loop blocks it for as long as a handler sleeps; a busy machine delays it by less.
+LONGEST_STALL_SECONDS = 0.4
+
+
+class Stalls:
+    """The longest time for which the event loop did not come round."""
+
+    def __init__(self) -> None:
+        self.longest = 0.0
+
+    async def watch(self) -> None:
+        while True:
+            before = time.perf_counter()
+            await asyncio.sleep(0.005)
+            self.longest = max(self.longest, time.perf_counter() - before - 0.005)
+
+
+def _application(flue: AsyncFlue, sessions: async_sessionmaker[AsyncSession]) -> FastAPI:
+    application = FastAPI()
+
+    @application.post("/orders/{number}")
+    async def order(number: int) -> dict[str, Any]:
+        async with sessions.begin() as session:
+            receipt = await flue.bind(session).dispatch("slow" if number % 2 else "quick", id=f"o{number % 7}", message=str(number))
+            await session.execute(insert(ORDERS).values(id=number + 1, submission_id=receipt.submission_id))
+        return {"submission": receipt.submission_id}
+
+    return application
+
+
+def slow(ctx: BlockingContext) -> int:
+    """Blocks its thread, as a host's own old code does."""
+    ctx.step("sleep", time.sleep, SLEEP_SECONDS)
+    return sum(ctx.step(f"count {n}", lambda: sum(range(20_000))) for n in range(3))
+
+
+async def quick(ctx: Context) -> str:
+    await ctx.step("sleep", time.sleep, SLEEP_SECONDS)
+    return str(ctx.message["body"])
+
+
+@pytest.mark.slow
+async def test_nothing_blocks_the_hosts_event_loop(migrated: Database, aflue: AsyncFlue) -> None:
+    sessions = async_sessionmaker(aflue.engine, expire_on_commit=False)
+    async with aflue.engine.begin() as connection:
+        await connection.run_sync(ORDERS.create)
+    transport = httpx.ASGITransport(_application(aflue, sessions))
+    stalls = Stalls()
+    async with httpx.AsyncClient(transport=transport, base_url="http://host") as client, working(aflue, {"slow": slow, "quick": quick}):
+        watching = asyncio.create_task(stalls.watch())
+        answers = []
+        for number in range(REQUESTS):
+            answers.append(await client.post(f"/orders/{number}"))
+        outcomes = [await aflue.wait(answer.json()["submission"], TIMEOUT) for answer in answers]
+        watching.cancel()
+    assert all(outcome.ok for outcome in outcomes)
+    async with sessions() as session:
+        stored = (await session.execute(select(ORDERS.c.submission_id).order_by(ORDERS.c.id))).scalars().all()
+    assert stored == [outcome.submission_id for outcome in outcomes]
+    assert stalls.longest < LONGEST_STALL_SECONDS, f"the loop stood still for {stalls.longest:.3f} s"
