@@ -19,7 +19,7 @@ from tests.databases.contract import Database, Parameters, Server, Unavailable, 
 from tests.databases.migration import migrate
 from tests.databases.processes import account, as_account, free_port, in_keeper_thread, scratch, tail
 
-BOOT_SECONDS = 30.0
+BOOT_SECONDS = 90.0
 TEMPLATE = "flue_template"
 # Commits reach the operating system before they are acknowledged, so a killed server loses nothing; only fsync is spared.
 SERVER_ARGUMENTS = (

@@ -70,7 +70,7 @@ class RootlessPostgresql(Postgresql):  # type: ignore[misc]
         """End the server but keep its files, so that :meth:`start` continues with them."""
         if self.child_process is not None:
             self.child_process.send_signal(sent)
-            self.child_process.wait(timeout=30)
+            self.child_process.wait(timeout=90)
             self.child_process = None
 
 
@@ -122,6 +122,7 @@ class PostgresServer(Server):
                 initdb=str(binaries / "initdb"),
                 postgres=str(binaries / "postgres"),
                 port=self.port,
+                boot_timeout=90,
             )
         except (OSError, RuntimeError) as error:
             shutil.rmtree(self._folder, ignore_errors=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import secrets
 import shutil
 import socket
 import subprocess
@@ -20,6 +21,7 @@ T = TypeVar("T")
 _GIB = 1024**3
 _PREFIX = "flue-test-"
 _OWNER = "owner.pid"
+_handed_out: set[int] = set()
 # setpriv's --pdeathsig fires when the *thread* that started the server ends, so all servers are started from one thread
 # that lives as long as the process. That lets a test restart a server from whatever thread it likes.
 _keeper = ThreadPoolExecutor(max_workers=1, thread_name_prefix="server-keeper")
@@ -106,10 +108,33 @@ def _scratch_root() -> str:
 
 
 def free_port() -> int:
-    """A TCP port on loopback that nothing listens on now."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
+    """A TCP port on loopback that nothing listens on now, and that the kernel gives to no outgoing connection.
+
+    A port out of the kernel's own range could be the source of anybody's connection by the time that a server binds it, or while a
+    test has the server stopped.
+    """
+    for _ in range(200):
+        port = secrets.choice(_server_ports())
+        if port in _handed_out:
+            continue
+        with socket.socket() as listener:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                listener.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        _handed_out.add(port)
+        return port
+    raise OSError("no free port on loopback")
+
+
+@lru_cache(maxsize=1)
+def _server_ports() -> range:
+    try:
+        first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    except (OSError, ValueError, IndexError):
+        first = 32768
+    return range(10_000, first) if first > 12_000 else range(10_000, 32_768)
 
 
 def tail(log: Path, lines: int = 15) -> str:

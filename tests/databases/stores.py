@@ -23,7 +23,7 @@ from tests.databases.contract import Unavailable
 from tests.databases.processes import free_port, scratch, spawn, tail
 from tests.databases.servers import give_up
 
-READY_SECONDS = 45.0
+READY_SECONDS = 90.0
 ACCESS_KEY = "flue-test-key"
 SECRET_KEY = "flue-test-secret-which-must-never-be-printed"
 REGION = "us-east-1"
@@ -213,7 +213,11 @@ def _rclone(folder: Path, port: int) -> list[str]:
 
 def _serve(name: str, start: Callable[[Path, int], list[str]]) -> Iterator[S3Server]:
     try:
-        server = S3Server(name, start)
+        try:
+            server = S3Server(name, start)
+        except (Unavailable, OSError):
+            # Once more with other ports: on a busy machine one failed start says little.
+            server = S3Server(name, start)
     except Unavailable as error:
         give_up(error)
         raise

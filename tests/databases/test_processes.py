@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import select
 import subprocess
 import sys
 from pathlib import Path
@@ -26,10 +28,18 @@ def test_only_folders_of_dead_processes_are_removed(tmp_path: Path, monkeypatch:
 
 
 def test_servers_die_with_the_process_that_started_them(tmp_path: Path) -> None:
+    """The server's log is a pipe here: its first line says that the server runs, its end that the server is dead."""
+    log = tmp_path / "log"
+    os.mkfifo(log)
+    server = ["sh", "-c", "echo running; exec sleep 600"]
     code = (
-        "import os, sys; from pathlib import Path; from tests.databases.processes import spawn;"
-        "print(spawn(['sleep', '600'], log=Path(sys.argv[1])).pid, flush=True); os.kill(os.getpid(), 9)"
+        "import sys; from pathlib import Path; from tests.databases.processes import spawn;"
+        f"spawn({server!r}, log=Path(sys.argv[1])); sys.stdin.read()"
     )
-    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "log")], capture_output=True, text=True, check=False)
-    orphan = Path("/proc", done.stdout.strip(), "cmdline")
-    assert not orphan.exists() or b"sleep" not in orphan.read_bytes()
+    starter = subprocess.Popen([sys.executable, "-c", code, str(log)], stdin=subprocess.PIPE)
+    with log.open("rb", buffering=0) as output:
+        assert output.read(8) == b"running\n"
+        starter.kill()
+        starter.wait()
+        assert select.select([output], [], [], 60)[0]
+        assert output.read() == b""
