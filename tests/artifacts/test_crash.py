@@ -3,91 +3,32 @@
 from __future__ import annotations
 
 import os
-import signal
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from flue_sqla import Flue
 from flue_sqla.artifacts import StoreOptions
-from flue_sqla.artifacts.local import LocalStore, LocalUpload
-from flue_sqla.artifacts.s3 import S3Store
-from flue_sqla.repositories.artifacts import ArtifactRows
 from tests.artifacts.conftest import content, places, stored_keys
+from tests.artifacts.crash import MOST_STEPS, flue_on, killed_at
 
 pytestmark = [pytest.mark.faults, pytest.mark.databases("sqlite")]
 MIB = 1024 * 1024
-MOST_STEPS = 40
 SIZES = [100, 12 * MIB]
 
 
-def kill_at(step: int) -> None:
-    """Kill this process before or after the ``step``-th call that touches the store or the rows."""
-    passed = [0]
-
-    def reach() -> None:
-        passed[0] += 1
-        if passed[0] == step:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    def around(owner: type, name: str) -> None:
-        method = getattr(owner, name)
-
-        def killed(self: Any, *args: Any, **kwargs: Any) -> Any:
-            reach()
-            result = method(self, *args, **kwargs)
-            reach()
-            return result
-
-        async def killed_async(self: Any, *args: Any, **kwargs: Any) -> Any:
-            reach()
-            result = await method(self, *args, **kwargs)
-            reach()
-            return result
-
-        setattr(owner, name, killed_async if owner is S3Store else killed)
-
-    for name in ("send", "complete", "_publish"):
-        around(LocalUpload, name)
-    around(LocalStore, "delete")
-    around(S3Store, "_request")
-    for name in ("insert", "mark_deleting", "remove"):
-        around(ArtifactRows, name)
+def put(url: str, options: StoreOptions, data: bytes) -> None:
+    with flue_on(url, options) as flue:
+        flue.artifacts.put(data, name="killed")
 
 
-def in_child(action: Callable[[], None], step: int) -> bool:
-    """Run ``action`` in a forked child that is killed at ``step``; True when it came through."""
-    pid = os.fork()
-    if pid == 0:
-        try:
-            signal.signal(signal.SIGALRM, signal.SIG_DFL)
-            signal.alarm(60)
-            kill_at(step)
-            action()
-            os._exit(0)
-        except BaseException:
-            os._exit(1)
-    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    assert status in (0, -signal.SIGKILL)
-    return status == 0
+def delete(url: str, options: StoreOptions, artifact_id: str) -> None:
+    with flue_on(url, options) as flue:
+        flue.artifacts.delete(artifact_id)
 
 
-@pytest.fixture
-def make(migrated: Any, place: StoreOptions) -> Callable[[], Flue]:
-    """A new Flue, as a new process would have."""
-
-    def made() -> Flue:
-        flue = Flue(migrated.url)
-        flue._stores._options = place
-        return flue
-
-    return made
-
-
-def agree(make: Callable[[], Flue], place: StoreOptions) -> list[Any]:
+def agree(url: str, place: StoreOptions) -> list[Any]:
     """Sweep once, and show that every row has its intact bytes and every byte its row."""
-    with make() as flue:
+    with flue_on(url, place) as flue:
         flue.artifacts.sweep(grace_ms=-60_000, repair=True)
         assert flue.artifacts.sweep(grace_ms=-60_000).clean
         artifacts = flue.artifacts.list().artifacts
@@ -100,20 +41,17 @@ def agree(make: Callable[[], Flue], place: StoreOptions) -> list[Any]:
 
 @places("folder", "seaweedfs-s3fs")
 @pytest.mark.parametrize("size", SIZES)
-def test_a_put_that_is_killed_is_whole_or_nothing(make: Callable[[], Flue], place: StoreOptions, size: int) -> None:
-    with make() as flue:
+def test_a_put_that_is_killed_is_whole_or_nothing(migrated: Any, place: StoreOptions, size: int) -> None:
+    url = migrated.url
+    with flue_on(url, place) as flue:
         before = flue.artifacts.put(b"acknowledged", name="before")
     data = os.urandom(size)
 
-    def put() -> None:
-        with make() as flue:
-            flue.artifacts.put(data, name="killed")
-
     for step in range(1, MOST_STEPS):
-        came_through = in_child(put, step)
-        left = agree(make, place)
+        came_through = killed_at(step, put, url, place, data)
+        left = agree(url, place)
         assert before in left
-        with make() as flue:
+        with flue_on(url, place) as flue:
             for artifact in left:
                 if artifact.name == "killed":
                     assert content(flue.artifacts, artifact) == data
@@ -127,23 +65,19 @@ def test_a_put_that_is_killed_is_whole_or_nothing(make: Callable[[], Flue], plac
 
 
 @places("folder", "seaweedfs-s3fs")
-def test_a_delete_that_is_killed_can_be_finished(make: Callable[[], Flue], place: StoreOptions) -> None:
+def test_a_delete_that_is_killed_can_be_finished(migrated: Any, place: StoreOptions) -> None:
+    url = migrated.url
     for step in range(1, MOST_STEPS):
-        with make() as flue:
+        with flue_on(url, place) as flue:
             kept = flue.artifacts.put(b"acknowledged", name="kept")
             gone = flue.artifacts.put(os.urandom(1000), name="gone")
-
-        def delete(artifact_id: str = gone.id) -> None:
-            with make() as flue:
-                flue.artifacts.delete(artifact_id)
-
-        came_through = in_child(delete, step)
-        with make() as flue:
+        came_through = killed_at(step, delete, url, place, gone.id)
+        with flue_on(url, place) as flue:
             hidden = flue.artifacts.get(gone.id) is None
-        left = agree(make, place)
+        left = agree(url, place)
         assert kept in left
         assert (gone in left) == (not hidden)
-        with make() as flue:
+        with flue_on(url, place) as flue:
             for artifact in left:
                 flue.artifacts.delete(artifact.id)
         if came_through:

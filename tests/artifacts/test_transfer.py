@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,11 +13,10 @@ import pytest
 from flue_sqla import Flue
 from flue_sqla.artifacts import StoreOptions
 from flue_sqla.artifacts.factory import blocking_store
-from flue_sqla.artifacts.local import LocalUpload
-from flue_sqla.artifacts.s3 import S3Store
 from flue_sqla.errors import ArtifactIntegrityError, ArtifactStoreError, ConfigurationError, InvalidInputError
 from flue_sqla.repositories.artifacts import ArtifactRows
 from tests.artifacts.conftest import content, s3_options, stored_keys
+from tests.artifacts.crash import MOST_STEPS, flue_on, killed_at
 
 pytestmark = pytest.mark.databases("sqlite")
 MIB = 1024 * 1024
@@ -39,9 +37,7 @@ def target(request: pytest.FixtureRequest, tmp_path: Path) -> StoreOptions:
 @pytest.fixture
 def make(migrated: Any) -> Callable[[StoreOptions], Flue]:
     def made(options: StoreOptions) -> Flue:
-        flue = Flue(migrated.url)
-        flue._stores._options = options
-        return flue
+        return flue_on(migrated.url, options)
 
     return made
 
@@ -158,13 +154,13 @@ def test_one_store_cannot_move_to_itself(make: Any, source: StoreOptions) -> Non
 @pytest.mark.faults
 @pytest.mark.parametrize("kind", ["folder", pytest.param("s3fs", marks=pytest.mark.stores)])
 def test_a_transfer_that_is_killed_is_finished_by_the_next(
-    make: Any, source: StoreOptions, tmp_path: Path, kind: str, request: pytest.FixtureRequest
+    make: Any, migrated: Any, source: StoreOptions, tmp_path: Path, kind: str, request: pytest.FixtureRequest
 ) -> None:
     target = StoreOptions(url=str(tmp_path / "new")) if kind == "folder" else s3_options(request.getfixturevalue("seaweedfs"), "s3fs")
     with make(source) as old:
         data = {old.artifacts.put(os.urandom(size), name="x").id: size for size in (10, 6 * MIB, 20)}
-    for step in range(1, 60):
-        came_through = transferred_in_child(make, source, target, step)
+    for step in range(1, MOST_STEPS):
+        came_through = killed_at(step, move, migrated.url, source, target)
         with make(source) as old, make(target) as new:
             rows = old.artifacts.list().artifacts
             assert {row.id: row.size for row in rows} == data
@@ -190,50 +186,6 @@ def test_a_transfer_that_is_killed_is_finished_by_the_next(
     pytest.fail("the transfer has more steps than expected")
 
 
-def transferred_in_child(make: Any, source: StoreOptions, target: StoreOptions, step: int) -> bool:
-    """Run the transfer in a forked child that is killed before its ``step``-th call to the target or to the switch."""
-    pid = os.fork()
-    if pid == 0:
-        try:
-            signal.signal(signal.SIGALRM, signal.SIG_DFL)
-            signal.alarm(60)
-            _kill_at(step)
-            with make(source) as flue:
-                flue.artifacts.transfer(source, target, at_once=1)
-            os._exit(0)
-        except BaseException:
-            os._exit(1)
-    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    assert status in (0, -signal.SIGKILL)
-    return status == 0
-
-
-def _kill_at(step: int) -> None:
-    passed = [0]
-
-    def reach() -> None:
-        passed[0] += 1
-        if passed[0] == step:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    def around(owner: type, name: str) -> None:
-        method = getattr(owner, name)
-
-        def killed(self: Any, *args: Any, **kwargs: Any) -> Any:
-            reach()
-            result = method(self, *args, **kwargs)
-            reach()
-            return result
-
-        setattr(owner, name, killed)
-
-    request = S3Store._request
-
-    async def killed_request(self: S3Store, method: str, **parameters: Any) -> Any:
-        reach()
-        return await request(self, method, **parameters)
-
-    S3Store._request = killed_request  # type: ignore[method-assign]
-    for name in ("send", "complete"):
-        around(LocalUpload, name)
-    around(ArtifactRows, "relabel")
+def move(url: str, source: StoreOptions, target: StoreOptions) -> None:
+    with flue_on(url, source) as flue:
+        flue.artifacts.transfer(source, target, at_once=1)
