@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import sqlite3
 from typing import Any
 
 import sqlalchemy as sa
@@ -10,6 +13,8 @@ from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.ext.asyncio import create_async_engine as sa_create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool, QueuePool
+from sqlalchemy.util import await_only
+from sqlalchemy.util.concurrency import in_greenlet
 
 from flue_sqla.errors import ConfigurationError
 
@@ -107,6 +112,8 @@ def _listen(engine: sa.Engine) -> None:
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
+        if engine.dialect.is_async:
+            event.listen(engine, "invalidate", _let_go_of_the_lock)
 
 
 def _prepare_statements_when_direct(connection: Any, _record: Any) -> None:
@@ -157,3 +164,15 @@ def _begin_sqlite(connection: sa.Connection) -> None:
     mode = options.get("flue_begin", "IMMEDIATE")
     if mode is not None and options.get("isolation_level") != "AUTOCOMMIT":
         connection.exec_driver_sql(f"BEGIN {mode}")
+
+
+def _let_go_of_the_lock(connection: Any, _record: Any, _error: BaseException | None) -> None:
+    """Roll back before a cancelled call's connection is closed.
+
+    A cursor that the cancellation left behind keeps a closed connection half alive (``sqlite3_close_v2``), and with it the write lock of
+    its transaction, for as long as anything refers to the cursor.
+    """
+    with contextlib.suppress(sqlite3.Error, ValueError, asyncio.CancelledError):
+        if in_greenlet():
+            # Shielded: a second cancellation ends the waiting, not the rollback, which stands in the queue before the close.
+            await_only(asyncio.shield(connection.driver_connection.rollback()))

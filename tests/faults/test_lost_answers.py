@@ -187,7 +187,7 @@ def test_a_pooled_connection_that_the_server_ended_is_replaced_before_anything_i
         assert driver is not None
         socket = driver.pgconn.socket
     migrated.admin_execute(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname = current_database()"
+        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname = current_database()"
     )
     assert select.select([socket], [], [], 20)[0], "the server has not ended the connection"
     assert flue.submissions.requeue(running) is True, "nothing was sent, so nothing is unknown"
