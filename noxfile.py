@@ -16,6 +16,7 @@ nox.options.sessions = ["lint", "types", "tests-sqlite", "tests-postgres", "test
 nox.options.reuse_existing_virtualenvs = True
 nox.options.error_on_missing_interpreters = bool(os.environ.get("CI"))
 
+PARALLEL = ["-n", "auto", "--maxprocesses", "4", "--dist", "loadgroup"]
 PYTHONS = ["3.11", "3.12", "3.13"]
 SQLALCHEMY = {"2.0": "sqlalchemy[asyncio]>=2.0.40,<2.1", "2.1": "sqlalchemy[asyncio]>=2.1,<2.2"}
 DRIVERS = {"sqlite": ["aiosqlite"], "postgres": ["psycopg", "asyncpg"], "mariadb": ["asyncmy", "aiomysql"]}
@@ -31,7 +32,7 @@ def _run_tests(session: nox.Session, database: str, *, driver: str | None = None
     environment = {"FLUE_TEST_DATABASES": database}
     if driver is not None:
         environment["FLUE_TEST_ASYNC_DRIVER"] = driver
-    session.run("python", "-m", "pytest", *(session.posargs or ["-n", "auto", "--dist", "loadgroup"]), env=environment)
+    session.run("python", "-m", "pytest", *(session.posargs or PARALLEL), env=environment)
 
 
 @nox.session(python=PYTHONS)
@@ -114,7 +115,7 @@ def faults(session: nox.Session) -> None:
         "pytest",
         "-m",
         "faults",
-        *(session.posargs or ["-n", "auto", "--dist", "loadgroup"]),
+        *(session.posargs or PARALLEL),
         env={"FLUE_TEST_FAULT_REPEATS": repeats},
     )
 

@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 
 TEMPLATE = "flue_template"
 # fsync is off (-F), but commits still reach the operating system before they are acknowledged: a killed server loses nothing,
-# which the tests with `restart(immediate=True)` rely on.
-SERVER_ARGUMENTS = ("-h", "127.0.0.1", "-F", "-c", "full_page_writes=off", "-c", "max_connections=200", "-c", "logging_collector=off")
+# which the tests with `restart(immediate=True)` rely on. Containers often have 64 MB of shared memory, so none is taken from there.
+SERVER_SETTINGS = ("full_page_writes=off", "max_connections=200", "logging_collector=off", "dynamic_shared_memory_type=mmap")
+SERVER_ARGUMENTS = ("-h", "127.0.0.1", "-F", *(word for setting in SERVER_SETTINGS for word in ("-c", setting)))
 INITDB_ARGUMENTS = ("-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync", "--lc-messages=C")
 
 

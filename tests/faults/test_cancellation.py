@@ -32,7 +32,7 @@ async def nothing_left(aflue: AsyncFlue) -> None:
     """No task but this one is alive, and no connection is out, once the shielded clean-up has ended."""
     others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
     if others:
-        await asyncio.wait(others, timeout=10)
+        await asyncio.wait(others, timeout=60)
     assert [task for task in asyncio.all_tasks() if task is not asyncio.current_task()] == []
     assert aflue.engine.pool.checkedout() == 0  # type: ignore[attr-defined]
 

@@ -24,7 +24,7 @@ SUBMISSIONS = int(os.environ.get("FLUE_TEST_DRAIN", "400"))
 """How many to drain; 5,000 in the session of fault tests."""
 SESSIONS = max(20, SUBMISSIONS // 25)
 PROCESSES = 8 if SUBMISSIONS >= 5_000 else 4
-DEADLINE = 60 + SUBMISSIONS / 20
+DEADLINE = 120 + SUBMISSIONS / 20
 
 Fault = Callable[[Database, list["subprocess.Popen[bytes]"]], None]
 

@@ -53,7 +53,7 @@ ignore_startup_parameters = extra_float_digits
 
 
 def _wait_for(port: int, log: Path) -> None:
-    for _ in range(500):
+    for _ in range(5_000):
         with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
             return
         time.sleep(0.01)

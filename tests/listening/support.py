@@ -17,7 +17,7 @@ from flue_sqla.records import ProducerClaim
 PATH = "agents/echo/contract"
 NEVER_MS = 3_600_000
 """A poll interval that no test lives to see: whoever wakes was woken."""
-SOON = 30.0
+SOON = 60.0
 """Seconds within which something must have happened; never waited for in full unless it fails."""
 
 

@@ -60,7 +60,7 @@ async def listening(flue: AsyncFlue) -> None:
 
 async def looks(reading: Any) -> None:
     """Until the follower of this task sits in its wait."""
-    for _ in range(2_000):
+    for _ in range(10_000):
         await asyncio.sleep(0.005)
         if reading._waiter is not None and reading._waiter._woken._waiters:
             return
@@ -220,7 +220,7 @@ async def _collect(reading: Any) -> list[Any]:
 
 async def _gone(condition: Callable[[], bool]) -> bool:
     """The server notices a closed socket in its own time."""
-    for _ in range(500):
+    for _ in range(5_000):
         if condition():
             return True
         await asyncio.sleep(0.01)

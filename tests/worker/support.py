@@ -25,7 +25,7 @@ QUICK = Timing(
     retry_ms=10,
 )
 
-TIMEOUT = 20.0
+TIMEOUT = 60.0
 
 
 @contextlib.asynccontextmanager
