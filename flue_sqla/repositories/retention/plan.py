@@ -85,6 +85,10 @@ class Tally:
             else:
                 self.deleted[table] = self.deleted.get(table, 0) + max(0, count)
 
+    def counted(self, count: Callable[[], int]) -> int:
+        """How many things there are to go; asked only where somebody wants to see progress."""
+        return 0 if self._progress is None else count()
+
     def tell(self, step: str, done: int, total: int) -> None:
         """Call the caller's progress function."""
         if self._progress is not None:

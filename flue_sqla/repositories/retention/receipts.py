@@ -29,7 +29,7 @@ _COUNT = sa.select(sa.func.count()).select_from(dispatch_receipts).where(sa.or_(
 
 def prune_receipts(scope: Scope, plan: Plan, tally: Tally) -> None:
     """Remove expired receipts batch by batch."""
-    total = scope.read(lambda executor: count_receipts(executor, plan))[dispatch_receipts.name]
+    total = tally.counted(lambda: scope.read(lambda executor: count_receipts(executor, plan))[dispatch_receipts.name])
     tally.add({dispatch_receipts.name: 0})
     done = 0
     for page, delete in zip(_PAGES, _DELETES, strict=True):

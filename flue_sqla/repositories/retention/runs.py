@@ -84,7 +84,7 @@ _ARTIFACTS = sa.select(artifacts.c.tenant, artifacts.c.id).where(artifacts.c.run
 def prune_runs(scope: Scope, plan: Plan, tally: Tally, remove_artifact: RemoveArtifact | None) -> None:
     """Remove them batch by batch; a run's record goes last and in one transaction with what is left of its stream."""
     tally.add({event_entries.name: 0, event_streams.name: 0, runs.name: 0})
-    total = scope.read(lambda executor: _count(executor, plan))[runs.name]
+    total = tally.counted(lambda: scope.read(lambda executor: _count_runs(executor, plan)))
     statement = _page(keep_last=plan.keep_last > 0, row_values=scope.dialect.row_value_ranges)
     done = 0
     for status in _ENDED:
@@ -163,9 +163,14 @@ def _count(executor: Executor, plan: Plan) -> dict[str, int]:
     statements = {
         event_entries.name: sa.select(sa.func.count()).select_from(event_entries).where(event_entries.c.path.in_(paths)),
         event_streams.name: sa.select(sa.func.count()).select_from(event_streams).where(event_streams.c.path.in_(paths)),
-        runs.name: sa.select(sa.func.count()).select_from(runs).where(ended),
     }
-    return {table: int(executor.execute(statement, _parameters(plan)).scalar_one()) for table, statement in statements.items()}
+    counts = {table: int(executor.execute(statement, _parameters(plan)).scalar_one()) for table, statement in statements.items()}
+    return {**counts, runs.name: _count_runs(executor, plan)}
+
+
+def _count_runs(executor: Executor, plan: Plan) -> int:
+    ended = _prunable(plan.keep_last > 0, _r.status.in_(_ENDED))
+    return int(executor.execute(sa.select(sa.func.count()).select_from(runs).where(ended), _parameters(plan)).scalar_one())
 
 
 def _parameters(plan: Plan) -> dict[str, Any]:

@@ -62,7 +62,7 @@ def _batch(*, keep_last: bool, row_values: bool, skip_locked: bool) -> sa.Select
 def prune_submissions(scope: Scope, plan: Plan, tally: Tally) -> None:
     """Remove them batch by batch, each with its receipts in one transaction."""
     tally.add(dict.fromkeys([table.name for table, _ in dependents([])] + [submissions.name], 0))
-    total = scope.read(lambda executor: _count_rows(executor, plan))
+    total = tally.counted(lambda: scope.read(lambda executor: _count_rows(executor, plan)))
     statement = _batch(keep_last=plan.keep_last > 0, row_values=scope.dialect.row_value_ranges, skip_locked=scope.dialect.skip_locked)
     parameters = {**_parameters(plan), "after_settled": -1, "after_sequence": -1, "fetch": plan.batch_size}
     done = 0
