@@ -14,7 +14,7 @@ from flue_sqla.testing.stores import Stores
 # A database is slower than Hypothesis expects, and one database serves all examples. Shrinking would take minutes: the printed
 # steps, or the printed blob with Phase.shrink added, show a failure as well.
 SETTINGS = settings(
-    max_examples=50,
+    max_examples=30,
     stateful_step_count=50,
     deadline=None,
     derandomize=True,
