@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,20 +32,27 @@ class Workers:
         }
         self._logs = logs
         self._started = 0
-        self.processes = [self._start() for _ in range(count)]
+        begun = [self._start() for _ in range(count)]
+        self.processes = [process for process, _ in begun]
+        self._logs_of_processes = [log for _, log in begun]
 
-    def _start(self) -> subprocess.Popen[bytes]:
+    def _start(self) -> tuple[subprocess.Popen[bytes], Path]:
         self._started += 1
+        log = self._logs / f"worker-{self._started:03}.log"
         command = [sys.executable, "-m", "flue_sqla.cli", "worker", "tests.faults.soak_worker:worker", "--log-format", "json"]
-        with (self._logs / f"worker-{self._started:03}.log").open("wb") as output:
-            return subprocess.Popen(command, cwd=ROOT, env=self._environment, stdout=output, stderr=output)
+        with log.open("wb") as output:
+            return subprocess.Popen(command, cwd=ROOT, env=self._environment, stdout=output, stderr=output), log
 
-    def kill_one(self) -> None:
-        """SIGKILL one at random and start another."""
-        index = random.randrange(len(self.processes))
+    def kill_one(self) -> bool:
+        """SIGKILL one at random and start another. False when most are only starting: killing those would be no fault at all."""
+        started = [index for index, log in enumerate(self._logs_of_processes) if b'"started"' in log.read_bytes()[:4096]]
+        if 2 * len(started) < len(self.processes):
+            return False
+        index = random.choice(started)
         self.processes[index].kill()
         self.processes[index].wait()
-        self.processes[index] = self._start()
+        self.processes[index], self._logs_of_processes[index] = self._start()
+        return True
 
     def stop(self) -> list[int]:
         """SIGTERM all; their exit codes."""
@@ -81,7 +89,7 @@ def _event(line: str) -> str:
 class Admitter(threading.Thread):
     """Dispatches work with a key until it has a receipt, whatever happens to the database meanwhile."""
 
-    def __init__(self, flue: Flue, sessions: int, per_second: float) -> None:
+    def __init__(self, flue: Flue, sessions: Sequence[str], per_second: float) -> None:
         super().__init__(daemon=True)
         self._flue = flue
         self._sessions = sessions
@@ -94,7 +102,7 @@ class Admitter(threading.Thread):
     def run(self) -> None:
         numbers: Counter[str] = Counter()
         while not self._over.wait(self._pause):
-            session = f"s{random.randrange(self._sessions)}"
+            session = random.choice(self._sessions)
             number, numbers[session] = numbers[session], numbers[session] + 1
             receipt = self._dispatch(session, number)
             if receipt is not None:

@@ -16,6 +16,7 @@ from tests.faults.soak_checks import Stored, assert_sound
 from tests.faults.soak_fleet import Admitter, Workers
 
 SESSIONS = 300
+ADMITTERS = 4
 PROCESSES = {"postgres": 6, "mariadb": 6, "sqlite": 3}
 RATE = {"postgres": 30.0, "mariadb": 15.0, "sqlite": 8.0}
 DRAIN_SECONDS = 240.0
@@ -32,8 +33,7 @@ class Storm:
 
     def strike(self) -> None:
         """One second's worth of trouble."""
-        self._workers.kill_one()
-        self.injected["kills"] += 1
+        self.injected["kills"] += self._workers.kill_one()
         self._cut_connections()
         if self._restart_at is not None and time.monotonic() >= self._restart_at:
             self._restart_at = None
@@ -60,25 +60,30 @@ def _soak(database: Database, folder: Path, seconds: float) -> None:
     logs.mkdir()
     workers = Workers(database, artifacts, logs, PROCESSES[database.name])
     flue = Flue(database.url, artifacts=str(artifacts))
-    admitter = Admitter(flue, SESSIONS, RATE[database.name])
+    sessions = [f"s{number}" for number in range(SESSIONS)]
+    admitters = [Admitter(flue, sessions[n::ADMITTERS], RATE[database.name] / ADMITTERS) for n in range(ADMITTERS)]
     storm = Storm(database, workers, seconds)
     try:
-        admitter.start()
+        for admitter in admitters:
+            admitter.start()
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             time.sleep(1)
             storm.strike()
-        admitter.finish()
+        for admitter in admitters:
+            admitter.finish()
         _drain(database, workers, logs)
         assert workers.stop() == [0] * len(workers.processes)
     finally:
-        admitter.finish()
+        for admitter in admitters:
+            admitter.finish()
         workers.kill_all()
-    counted = assert_sound(Stored(database), admitter.admitted)
+    admitted = {submission_id: place for admitter in admitters for submission_id, place in admitter.admitted.items()}
+    counted = assert_sound(Stored(database), admitted)
     flue.artifacts.sweep(grace_ms=0, repair=True)
     assert flue.artifacts.sweep(grace_ms=0).clean, "bytes without a row, or a row without bytes"
     flue.close()
-    _tell(database, storm, workers, admitter, counted)
+    _tell(database, storm, workers, sum(admitter.retries for admitter in admitters), counted)
 
 
 def _drain(database: Database, workers: Workers, logs: Path) -> None:
@@ -88,10 +93,10 @@ def _drain(database: Database, workers: Workers, logs: Path) -> None:
     assert left == 0, f"{left} submissions are stuck; see {logs}: {workers.events()}"
 
 
-def _tell(database: Database, storm: Storm, workers: Workers, admitter: Admitter, counted: dict[str, int]) -> None:
+def _tell(database: Database, storm: Storm, workers: Workers, retries: int, counted: dict[str, int]) -> None:
     events = workers.events()
     told = ("claimed", "recovered", "requeued", "settlement_finished", "fenced", "step_replayed", "retried", "injected_store_failures")
-    lines = [f"soak on {database.name}", f"  injected  {storm.injected}", f"  admission retries  {admitter.retries}", f"  found  {counted}"]
+    lines = [f"soak on {database.name}", f"  injected  {storm.injected}", f"  admission retries  {retries}", f"  found  {counted}"]
     print("\n".join([*lines, f"  workers  { {name: events[name] for name in told} }"]))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from typing import Any
 
@@ -20,21 +21,36 @@ from tests.worker.support import TIMEOUT, working
 ORDERS = Table("host_orders", MetaData(), Column("id", Integer, primary_key=True), Column("submission_id", String(64)))
 REQUESTS = 60
 SLEEP_SECONDS = 0.6
+TICK_SECONDS = 0.005
 #: What blocks the loop blocks it for as long as a handler sleeps; a busy machine delays it by less.
 LONGEST_STALL_SECONDS = 0.4
 
 
 class Stalls:
-    """The longest time for which the event loop did not come round."""
+    """The longest time for which the event loop did not come round, and for which a bare thread did not: the machine's share of it."""
 
     def __init__(self) -> None:
-        self.longest = 0.0
+        self.of_the_loop = 0.0
+        self.of_the_machine = 0.0
+        self._over = threading.Event()
 
     async def watch(self) -> None:
-        while True:
+        control = threading.Thread(target=self._control)
+        control.start()
+        try:
+            while True:
+                before = time.perf_counter()
+                await asyncio.sleep(TICK_SECONDS)
+                self.of_the_loop = max(self.of_the_loop, time.perf_counter() - before - TICK_SECONDS)
+        finally:
+            self._over.set()
+            control.join()
+
+    def _control(self) -> None:
+        while not self._over.is_set():
             before = time.perf_counter()
-            await asyncio.sleep(0.005)
-            self.longest = max(self.longest, time.perf_counter() - before - 0.005)
+            self._over.wait(TICK_SECONDS)
+            self.of_the_machine = max(self.of_the_machine, time.perf_counter() - before - TICK_SECONDS)
 
 
 def _application(flue: AsyncFlue, sessions: async_sessionmaker[AsyncSession]) -> FastAPI:
@@ -79,4 +95,5 @@ async def test_nothing_blocks_the_hosts_event_loop(migrated: Database, aflue: As
     async with sessions() as session:
         stored = (await session.execute(select(ORDERS.c.submission_id).order_by(ORDERS.c.id))).scalars().all()
     assert stored == [outcome.submission_id for outcome in outcomes]
-    assert stalls.longest < LONGEST_STALL_SECONDS, f"the loop stood still for {stalls.longest:.3f} s"
+    stall = stalls.of_the_loop - stalls.of_the_machine
+    assert stall < LONGEST_STALL_SECONDS, f"the loop stood still for {stalls.of_the_loop:.3f} s, a thread for {stalls.of_the_machine:.3f} s"
