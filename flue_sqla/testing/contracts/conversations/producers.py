@@ -255,17 +255,19 @@ class AppendCheckContract:
         for round_ in range(5):
             old = created(stores, "old")
             head = len(stored_batches(stores))
-            new: list[ProducerClaim] = []
-            appended, acquired = stores.concurrently(
-                lambda old=old, round_=round_: append(stores, old, [message(round_)]),  # type: ignore[misc]
-                lambda new=new: new.append(stores.conversations.acquire_producer(PATH, "new")),  # type: ignore[misc]
-            )
+            granted: list[ProducerClaim] = []
+
+            def take_over(granted: list[ProducerClaim] = granted) -> str:
+                granted.append(stores.conversations.acquire_producer(PATH, "new"))
+                return granted[0].offset
+
+            appended, acquired = stores.concurrently(partial(append, stores, old, [message(round_)]), take_over)
             acquired.unwrap()
             stored = len(stored_batches(stores)) - head
             assert stored == (0 if appended.raised else 1)
             with rejected("Producer ownership is stale."):
                 append(stores, old, [message(99)], sequence=stored)
-            assert append(stores, new[0], [message(100 + round_)]) == OFFSETS[head + stored]
+            assert append(stores, granted[0], [message(100 + round_)]) == OFFSETS[head + stored]
 
 
 def _nobody() -> ProducerClaim:
