@@ -12,7 +12,7 @@ from sqlalchemy.pool import PoolProxiedConnection
 
 from flue_sqla.engines import create_async_engine, create_engine
 
-__all__ = ["async_listen_engine", "detached", "driver_connection", "listen_engine", "open_detached", "send"]
+__all__ = ["async_listen_engine", "detached", "driver_connection", "introduce", "listen_engine", "open_detached", "send"]
 
 
 def open_detached(engine: sa.Engine) -> PoolProxiedConnection:
@@ -23,6 +23,16 @@ def open_detached(engine: sa.Engine) -> PoolProxiedConnection:
     connection = engine.pool.recreate().connect()
     connection.detach()
     return connection
+
+
+def introduce(engine: sa.Engine) -> None:
+    """Let the engine's own pool make the very first connection, if there was none yet.
+
+    At that one SQLAlchemy's dialect learns about the server, under the lock of that pool. If a connection outside of it came first, whoever
+    uses the engine at the same moment would meet a dialect that has not finished learning.
+    """
+    if engine.dialect.server_version_info is None:
+        engine.connect().close()
 
 
 def driver_connection(engine: sa.Engine, opened: PoolProxiedConnection) -> Any:

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.util import greenlet_spawn
 
 from flue_sqla.errors import FlueError
-from flue_sqla.listening.connections import async_listen_engine, driver_connection, open_detached, send
+from flue_sqla.listening.connections import async_listen_engine, driver_connection, introduce, open_detached, send
 from flue_sqla.listening.outage import FIRST_PAUSE, Outage
 from flue_sqla.listening.probe import PROBE_SECONDS, Deaf, Probe, Unsupported, explain
 from flue_sqla.signals import Signals
@@ -93,6 +93,7 @@ class NotificationTask:
             elif probe.arrived:
                 arrived.set()
 
+        await greenlet_spawn(introduce, self._engine)
         opened = await greenlet_spawn(open_detached, engine)
         ear = _ear(driver_connection(engine, opened))
         try:

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from flue_sqla.errors import FlueError
 from flue_sqla.forking import reset_in_child
-from flue_sqla.listening.connections import driver_connection, listen_engine, open_detached, send
+from flue_sqla.listening.connections import driver_connection, introduce, listen_engine, open_detached, send
 from flue_sqla.listening.outage import FIRST_PAUSE, Outage
 from flue_sqla.listening.probe import PROBE_SECONDS, Deaf, Probe, Unsupported, explain
 from flue_sqla.signals import Signals
@@ -119,6 +119,7 @@ class _Ear(threading.Thread):
     def _listen(self, engine: sa.Engine) -> None:
         """One connection, from its opening to its loss or our end."""
         probe = Probe()
+        introduce(self._engine)
         opened = open_detached(engine)
         try:
             connection = _psycopg_connection(driver_connection(engine, opened))

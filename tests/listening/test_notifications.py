@@ -193,3 +193,17 @@ def test_closing_does_not_wait_for_a_server_that_is_away(start: Start, migrated:
         pass
     here.close()
     assert not [thread for thread in threading.enumerate() if thread.name == "flue-listener"]
+
+
+def test_the_listener_is_never_the_first_to_meet_the_server(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SQLAlchemy's dialect learns about the server at the first connection; whoever comes second must find it finished."""
+    here = start()
+    learn, taken_from_the_pool = here.engine.dialect.initialize, []
+
+    def initialize(connection: sa.Connection) -> None:
+        taken_from_the_pool.append(here.engine.pool.checkedout())  # type: ignore[attr-defined]
+        learn(connection)
+
+    monkeypatch.setattr(here.engine.dialect, "initialize", initialize)
+    listening(here)
+    assert taken_from_the_pool == [1]
