@@ -16,7 +16,7 @@ from flue_sqla.artifacts.failures import failure
 from flue_sqla.artifacts.keys import check_key
 from flue_sqla.artifacts.obstore_failures import is_range_error, is_whole_answer, obstore_failures
 from flue_sqla.artifacts.options import StoreOptions
-from flue_sqla.artifacts.parts import PartPlan
+from flue_sqla.artifacts.parts import MIB, PartPlan
 from flue_sqla.artifacts.readahead import Pace
 from flue_sqla.artifacts.readers import AsyncRangeReader
 from flue_sqla.artifacts.store import AsyncReader, Buffer, ObjectInfo
@@ -26,6 +26,7 @@ __all__ = ["ObstoreStore", "ObstoreUpload", "usable_here"]
 
 _started_in: list[int] = []
 _GROWTH = 16
+_HANDED_OVER = 2 * MIB
 
 
 def usable_here() -> bool:
@@ -40,9 +41,10 @@ class ObstoreStore:
 
     def __init__(self, options: StoreOptions) -> None:
         self._options = options
-        # The client cuts the stream itself; our parts only hand it over.
-        self.plan = PartPlan(options.part_size, 2**40)
-        self.pace = Pace.within(options.part_size, options.concurrency)
+        # The client cuts the stream into parts by itself; what we hand over only has to be small beside them.
+        self.plan = PartPlan(_HANDED_OVER, 2**40)
+        # Smaller blocks than s3fs has: obstore holds the pieces of an answer and the whole of it at once.
+        self.pace = Pace(2 * MIB, options.concurrency)
         self._root = f"{options.prefix}/" if options.prefix else ""
         self._client: Any = None
 
@@ -159,7 +161,7 @@ class _Aborted(Exception):
 
 
 class ObstoreUpload:
-    """A stream handed to obstore part by part.
+    """A stream handed to obstore piece by piece; what fits into one part is one request.
 
     obstore fixes the part size at the start. A stream of unknown length that outgrows ``max_parts`` of them is completed under its key,
     which no row names yet, and continued as an upload with larger parts that begins with those bytes.
@@ -171,20 +173,23 @@ class ObstoreUpload:
         self._path = store.path(key)
         self._chunk_size = chunk_size
         self._attributes = {"Content-Type": content_type} if content_type else None
-        self._first: Buffer | None = None
+        self._head: list[Buffer] = []
+        self._head_size = 0
         self._parts: asyncio.Queue[Buffer | BaseException | None] = asyncio.Queue(1)
         self._put: asyncio.Future[Any] | None = None
         self._sent = 0
         self._may_be_visible = False
 
     async def send(self, part: Buffer) -> None:
-        if self._first is None and self._put is None:
-            self._first = part
+        if self._put is None and self._head_size + len(part) <= self._chunk_size:
+            self._head.append(part)
+            self._head_size += len(part)
             return
-        if self._first is not None:
-            first, self._first = self._first, None
+        if self._put is None:
             self._put = self._start(0)
-            await self._hand_over(first)
+            head, self._head = self._head, []
+            for held in head:
+                await self._hand_over(held)
         if self._sent + len(part) > self._chunk_size * self._store.max_parts:
             await self._grow()
         await self._hand_over(part)
@@ -194,7 +199,7 @@ class ObstoreUpload:
         with obstore_failures("write", self._key):
             if self._put is None:
                 self._put = asyncio.ensure_future(
-                    self._store.client.put_async(self._path, bytes(self._first or b""), attributes=self._attributes, use_multipart=False)
+                    self._store.client.put_async(self._path, b"".join(self._head), attributes=self._attributes, use_multipart=False)
                 )
                 await asyncio.shield(self._put)
             else:

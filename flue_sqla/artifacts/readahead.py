@@ -23,11 +23,6 @@ class Pace:
     block: int = 4 * MIB
     ahead: int = 4
 
-    @classmethod
-    def within(cls, part_size: int, concurrency: int) -> Pace:
-        """The pace for a store's options. Blocks need not be as large as parts: they are not counted."""
-        return cls(min(part_size, 4 * MIB), concurrency)
-
 
 @dataclass(slots=True)
 class Block(Generic[H]):

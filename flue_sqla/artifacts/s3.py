@@ -15,6 +15,7 @@ from typing import Any
 
 from flue_sqla.artifacts.keys import check_key
 from flue_sqla.artifacts.options import StoreOptions
+from flue_sqla.artifacts.parts import MIB
 from flue_sqla.artifacts.readahead import Pace
 from flue_sqla.artifacts.readers import AsyncRangeReader
 from flue_sqla.artifacts.s3_failures import s3_code, s3_failures
@@ -40,7 +41,7 @@ class S3Store:
         self._bucket = options.bucket
         self._root = f"{options.prefix}/" if options.prefix else ""
         self.plan = options.plan
-        self.pace = Pace.within(options.part_size, options.concurrency)
+        self.pace = Pace(4 * MIB, options.concurrency)
         self._fs: Any = None
         self._connecting = asyncio.Lock()
 

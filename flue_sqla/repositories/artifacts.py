@@ -59,7 +59,7 @@ _DELETIONS = (
 )
 _SCAN = _SELECT.where(_c.state == _STORED, _c.id > sa.bindparam("after")).order_by(_c.id).limit(sa.bindparam("most"))
 _SCAN_TENANT = _SCAN.where(_c.tenant == sa.bindparam("of_tenant"))
-_TOTALS = sa.select(sa.func.count(), sa.func.sum(_c.size)).where(_c.state == _STORED)
+_TOTALS = sa.select(sa.func.count().label("artifacts"), sa.func.sum(_c.size).label("bytes")).where(_c.state == _STORED)
 _RELABEL = sa.update(artifacts).where(_c.id == sa.bindparam("artifact_id"), _c.state == _STORED).values(store=sa.bindparam("label"))
 
 
@@ -187,8 +187,8 @@ class ArtifactRows:
 
     def totals(self) -> tuple[int, int]:
         """How many artifacts are stored, and their bytes."""
-        found = self.scope.read(lambda executor: executor.execute(_TOTALS).one())
-        return int(found[0]), int(found[1] or 0)
+        found = self.scope.read(lambda executor: executor.execute(_TOTALS).mappings().one())
+        return int(found["artifacts"]), int(found["bytes"] or 0)
 
     def remove_missing(self, artifact_id: str) -> None:
         """Remove the row of a stored artifact whose bytes are lost."""
