@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from flue_sqla.clock import Clock
+from flue_sqla.conversation import submission_attachments
 from flue_sqla.errors import SubmissionConflictError
 from flue_sqla.records.outcome import DispatchReceipt
 from flue_sqla.records.submission import DispatchInput, Submission
 from flue_sqla.records.unset import UNSET
 from flue_sqla.repositories.submissions import Submissions
+from flue_sqla.repositories.submissions.messages import check_message
 from flue_sqla.wire import canonical_json, format_timestamp, keyed_submission_id, new_id
 
 __all__ = ["Admitted", "admit"]
@@ -43,6 +45,10 @@ def admit(
         initial_data=initial_data,
         accepted_at=format_timestamp(clock.now()),
     )
+    # Refused now rather than found out when nobody is there to hear of it: what is no base64 could never be made ready.
+    if dispatch.message.get("attachments"):
+        check_message(dispatch.message)
+        submission_attachments(dispatch.to_payload())
     admission = submissions.admit_dispatch(dispatch)
     if admission.receipt is not None:
         return Admitted(_receipt(submission_id, admission.receipt.accepted_at, deduplicated=True), None)

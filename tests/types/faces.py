@@ -10,11 +10,14 @@ from typing import assert_type
 
 from flue_sqla import (
     Admission,
+    Artifact,
     Attachment,
     Attempt,
     DispatchInput,
+    DispatchReceipt,
     Flue,
     FlueSettings,
+    Outcome,
     ProducerClaim,
     SettlementObligation,
     StreamPage,
@@ -22,6 +25,7 @@ from flue_sqla import (
 )
 from flue_sqla.asyncio import AsyncFlue, AsyncUnit
 from flue_sqla.flue import Unit
+from flue_sqla.worker import BlockingContext, Context, Delivery
 
 
 def synchronous(flue: Flue, attempt: Attempt, dispatch: DispatchInput) -> None:
@@ -36,6 +40,8 @@ def synchronous(flue: Flue, attempt: Attempt, dispatch: DispatchInput) -> None:
     assert_type(flue.conversations.acquire_producer("p", "me"), ProducerClaim)
     assert_type(flue.conversations.read("p", offset="-1"), StreamPage)
     assert_type(flue.attachments.get("p", "a", "c"), Attachment | None)
+    assert_type(flue.dispatch("agent", id="1", message="hello"), DispatchReceipt)
+    assert_type(flue.wait("s", timeout=1.5), Outcome)
     with flue.begin() as unit:
         assert_type(unit, Unit)
         assert_type(unit.submissions.complete(attempt), bool)
@@ -55,11 +61,29 @@ async def asynchronous(flue: AsyncFlue, attempt: Attempt, dispatch: DispatchInpu
     assert_type(await flue.conversations.acquire_producer("p", "me"), ProducerClaim)
     assert_type(await flue.conversations.read("p", offset="-1"), StreamPage)
     assert_type(await flue.attachments.get("p", "a", "c"), Attachment | None)
+    assert_type(await flue.dispatch("agent", id="1", message="hello"), DispatchReceipt)
+    assert_type(await flue.wait("s", timeout=1.5), Outcome)
     async with flue.begin() as unit:
         assert_type(unit, AsyncUnit)
         assert_type(await unit.submissions.complete(attempt), bool)
     await flue.submissions.get(3)  # type: ignore[arg-type]
     await flue.submissions.claim("s")  # type: ignore[call-arg]
+
+
+async def _count(words: list[str]) -> int:
+    return len(words)
+
+
+async def handler(ctx: Context) -> None:
+    assert_type(await ctx.step("split", str.split, "a b"), list[str])
+    assert_type(await ctx.step("count", _count, ["a"]), int)
+    assert_type(await ctx.joins(), list[Delivery])
+    await ctx.step("split", str.split, 3)  # type: ignore[call-overload]
+
+
+def blocking_handler(ctx: BlockingContext) -> None:
+    assert_type(ctx.step("split", str.split, "a b"), list[str])
+    assert_type(ctx.artifacts.put(b"", name="n"), Artifact)
 
 
 def settings() -> None:

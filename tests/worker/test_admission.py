@@ -11,7 +11,7 @@ import pytest
 
 from flue_sqla import Flue
 from flue_sqla.asyncio import AsyncFlue
-from flue_sqla.errors import SubmissionConflictError, SubmissionMissingError, WaitTimeoutError
+from flue_sqla.errors import InvalidInputError, SubmissionConflictError, SubmissionMissingError, WaitTimeoutError
 from flue_sqla.worker import Context
 from tests.databases.contract import Database
 from tests.worker.support import assert_readable, outcome, records, working
@@ -44,6 +44,13 @@ async def test_a_key_answers_after_the_outcome_too(aflue: AsyncFlue) -> None:
         assert again.deduplicated
         assert (await outcome(aflue, again.submission_id)).result == "done"
     assert worker.telemetry.counts["claimed"] == 1
+
+
+def test_an_attachment_that_could_never_be_stored_is_refused_at_once(flue: Flue) -> None:
+    image = {"type": "image", "mimeType": "image/png", "data": "a"}
+    with pytest.raises(InvalidInputError):
+        flue.dispatch("triage", id="1", message={"kind": "user", "body": "look", "attachments": [image]})
+    assert not flue.submissions.has_unsettled()
 
 
 def test_waiting_has_an_end(flue: Flue) -> None:
