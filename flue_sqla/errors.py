@@ -94,7 +94,7 @@ class InvalidInputError(FlueError):
 
 
 class ValueTooLargeError(InvalidInputError):
-    """A value is longer than the column or the server's packet limit allows, so no statement was sent."""
+    """A value is longer than the column, its index or the server's packet limit allows, so nothing was written."""
 
     code = "value_too_large"
 

@@ -7,7 +7,7 @@ import os
 import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
@@ -283,13 +283,14 @@ class Flue(Maintenance, Repositories):
         scope = self._engine_scope
         callbacks: list[Callable[[], None]] = []
         with scope.open(**scope.write_options()) as connection:
-            transaction = connection.begin()
+            transaction = _begun(connection, scope.dialect)
             unit_scope = self._transaction_scope(connection, callbacks.append)
             try:
                 unit_scope.write(lambda _executor: None)
                 yield self._unit(unit_scope)
             except BaseException:
-                transaction.rollback()
+                with suppress(DBAPIError):  # of a broken connection; what happened in the block says more
+                    transaction.rollback()
                 raise
             finally:
                 unit_scope.end()
@@ -332,6 +333,13 @@ class Flue(Maintenance, Repositories):
 
     def _unit(self, scope: TransactionScope) -> Unit:
         return Unit(scope, self.settings, self._stores, self._own)
+
+
+def _begun(connection: sa.Connection, dialect: DialectImpl) -> sa.RootTransaction:
+    try:
+        return connection.begin()
+    except DBAPIError as error:  # SQLite takes its write lock here
+        raise typed(error, dialect) from error
 
 
 def not_settled(submission_id: str, timeout: float | None) -> WaitTimeoutError:

@@ -28,6 +28,8 @@ T = TypeVar("T")
 _ATTEMPTS = 10
 _FIRST_PAUSE = 0.005
 _LONGEST_PAUSE = 0.25
+_LONGEST_WAIT = 60.0
+"""No further attempt after so many seconds: each may itself have waited for a lock as long as the database lets it."""
 
 
 class _Unsent(Exception):
@@ -143,6 +145,7 @@ class EngineScope:
     ) -> T:
         doubtful = False
         failure: Exception
+        last = time.monotonic() + _LONGEST_WAIT
         for attempt in range(_ATTEMPTS):
             try:
                 if not doubtful or confirm is None:
@@ -153,13 +156,17 @@ class EngineScope:
             except DBAPIError as error:
                 failure, fault = error, self.dialect.fault(error)
                 if fault is Fault.OTHER:
-                    raise
+                    refusal = self.dialect.refusal(error)
+                    if refusal is None:
+                        raise
+                    raise refusal from error
                 if fault is Fault.LOST and writes:
                     if lost is Lost.UNKNOWN:
                         raise _outcome_unknown(error) from error
                     doubtful = True
-            if attempt + 1 < _ATTEMPTS:
-                _pause(attempt)
+            if attempt + 1 == _ATTEMPTS or time.monotonic() > last:
+                break
+            _pause(attempt)
         raise _given_up(failure, fault, doubtful) from failure
 
 
@@ -225,7 +232,7 @@ def typed(error: DBAPIError, dialect: DialectImpl) -> FlueError | DBAPIError:
         return _conflict(error)
     if fault is Fault.LOST:
         return _outcome_unknown(error)
-    return error
+    return dialect.refusal(error) or error
 
 
 def _given_up(failure: Exception, fault: Fault, doubtful: bool) -> FlueError:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
-from flue_sqla.errors import ValueTooLargeError
+from flue_sqla.errors import FlueError, ValueTooLargeError
 from flue_sqla.wire import utf16_length
 
 if TYPE_CHECKING:
@@ -102,10 +102,11 @@ class DialectImpl:
     # -- limits -----------------------------------------------------------------------------------------------------------------
 
     def check_key(self, column: str, value: str) -> None:
-        """Refuse a value that ``column`` would truncate, before any statement.
+        """Refuse a key that ``column`` would truncate or take for another one, before any statement.
 
         Raises:
             ValueTooLargeError: the value is longer than the column.
+            InvalidInputError: the value compares equal to a shorter one.
         """
         limit = self.key_limits.get(column)
         if limit is not None and len(value) > limit:
@@ -133,6 +134,10 @@ class DialectImpl:
         if error.connection_invalidated:
             return Fault.LOST
         return Fault.OTHER
+
+    def refusal(self, error: DBAPIError) -> FlueError | None:
+        """What a driver's error means to the caller, where the server refused a value that only it can judge."""
+        return None
 
     def peer_closed(self, connection: sa.Connection) -> bool:
         """Whether a pooled connection is known to be dead before anything is sent on it; costs no round trip."""

@@ -10,7 +10,7 @@ from sqlalchemy.dialects import mysql
 from sqlalchemy.exc import DBAPIError
 
 from flue_sqla.dialects.base import DialectImpl, Fault
-from flue_sqla.errors import ValueTooLargeError
+from flue_sqla.errors import InvalidInputError, ValueTooLargeError
 from flue_sqla.models.tables import session_locks
 
 if TYPE_CHECKING:
@@ -74,6 +74,15 @@ class MySQLImpl(DialectImpl):
 
     def __init__(self) -> None:
         self._packet_limit: int | None = None
+
+    def check_key(self, column: str, value: str) -> None:
+        super().check_key(column, value)
+        if value.endswith(" "):
+            raise InvalidInputError(
+                f"{column} ends with a blank; this database would not tell it from the same text without one.",
+                meta={"column": column},
+                remedy="Strip the identifier.",
+            )
 
     def insert_ignore(self, table: sa.Table) -> Any:
         # IGNORE would also truncate over-long keys; check_key refuses those before the statement.

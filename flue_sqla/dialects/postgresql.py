@@ -11,6 +11,7 @@ from sqlalchemy.dialects import postgresql as pg
 from sqlalchemy.exc import DBAPIError
 
 from flue_sqla.dialects.base import DialectImpl, Fault
+from flue_sqla.errors import FlueError, ValueTooLargeError
 
 if TYPE_CHECKING:
     from flue_sqla.repositories.scope import Executor
@@ -36,6 +37,10 @@ def row_version(table: sa.FromClause) -> sa.ColumnElement[Any]:
 def materialized(query: sa.Select[Any], name: str) -> sa.CTE:
     """A CTE that is evaluated once and before whatever selects from it."""
     return query.cte(name).prefix_with("MATERIALIZED")
+
+
+def _state(error: DBAPIError) -> str | None:
+    return getattr(error.orig, "sqlstate", None) or getattr(error.orig, "pgcode", None)
 
 
 _LOCK_SESSION = sa.select(sa.func.pg_advisory_xact_lock(session_lock_key(_KEY)))
@@ -71,12 +76,20 @@ class PostgreSQLImpl(DialectImpl):
         executor.execute(_LOCK_SESSION, {"session_key": session_key})
 
     def fault(self, error: DBAPIError) -> Fault:
-        state = getattr(error.orig, "sqlstate", None) or getattr(error.orig, "pgcode", None)
+        state = _state(error)
         if state in _CONFLICTS:
             return Fault.CONFLICT
         if error.connection_invalidated or state in _SHUTDOWNS or (isinstance(state, str) and state.startswith("08")):
             return Fault.LOST
         return Fault.OTHER
+
+    def refusal(self, error: DBAPIError) -> FlueError | None:
+        if _state(error) != "54000":
+            return None
+        # How long a key may be depends on how well it compresses, so the server is asked.
+        return ValueTooLargeError(
+            f"An identifier is too long for its index: {str(error.orig).partition(chr(10))[0]}", remedy="Use a shorter identifier."
+        )
 
     def peer_closed(self, connection: sa.Connection) -> bool:
         driver = connection.connection.driver_connection

@@ -135,6 +135,7 @@ class Attachments:
         require_storable(stream_path, "stream_path")
         if self._scope.dialect.path_too_long(stream_path):
             raise ConversationStreamStoreError(operation, stream_path, "Stream path exceeds the supported 255-character limit.")
+        self._scope.dialect.check_key("stream_path", stream_path)
         for field, text in texts.items():
             self._scope.dialect.check_key(field, require_storable(text, field))
 

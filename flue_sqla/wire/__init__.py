@@ -16,7 +16,7 @@ from flue_sqla.wire.addresses import (
     session_key,
     stream_path,
 )
-from flue_sqla.wire.canonical import MAX_SAFE_INTEGER, canonical_json, parse_json, require_storable, utf16_length
+from flue_sqla.wire.canonical import MAX_SAFE_INTEGER, canonical_json, parse_json, require_integer, require_storable, utf16_length
 from flue_sqla.wire.cursors import RunCursor, decode_run_cursor, encode_run_cursor
 from flue_sqla.wire.ids import (
     advisory_entry_id,
@@ -71,6 +71,7 @@ __all__ = [
     "recovery_block_record_id",
     "recovery_signal_entry_id",
     "recovery_signal_record_id",
+    "require_integer",
     "require_storable",
     "run_path",
     "session_key",

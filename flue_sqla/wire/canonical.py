@@ -163,6 +163,16 @@ def utf16_length(text: str) -> int:
     return len(text) if text.isascii() else len(text.encode("utf-16-le", "surrogatepass")) // 2
 
 
+def require_integer(number: Any, field: str, *, bits: int = 53) -> int:
+    """``number`` itself if it is an integer within ±(2^bits − 1); more than 53 bits JavaScript cannot hold exactly.
+
+    Raises :class:`InvalidInputError` naming ``field`` for anything else, a float or a bool included.
+    """
+    if type(number) is not int or number.bit_length() > bits:
+        raise InvalidInputError(f"{field} must be an integer within ±(2^{bits} − 1).", meta={"field": field})
+    return number
+
+
 def require_storable(text: Any, field: str) -> str:
     """``text`` itself if every supported database can hold it in a plain text column.
 

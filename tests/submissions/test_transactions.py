@@ -9,8 +9,9 @@ from sqlalchemy.orm import Session, sessionmaker
 from flue_sqla import Flue
 from flue_sqla.asyncio import AsyncFlue
 from flue_sqla.engines import create_engine
-from flue_sqla.errors import InvalidInputError, SerializationConflict
+from flue_sqla.errors import InvalidInputError, MalformedRowError, SerializationConflict, SessionDeletionError
 from flue_sqla.signals import QUEUE_TOPIC
+from tests.conversations.streams import append, owned_stream
 from tests.databases.contract import Database
 from tests.submissions.inputs import FAR_AWAY, admit_ready, direct, dispatch, run, status
 from tests.submissions.waiting import in_background
@@ -211,3 +212,57 @@ def test_the_engines_that_we_make_for_sqlite_are_durable(tmp_path: object) -> No
         pragmas = {name: connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in ("journal_mode", "foreign_keys", "synchronous")}
     assert pragmas == {"journal_mode": "wal", "foreign_keys": 1, "synchronous": 2}
     engine.dispose()
+
+
+@pytest.mark.databases("mariadb")
+def test_a_bound_session_with_an_older_snapshot_still_sees_what_its_lock_waited_for(migrated: Database, flue: Flue) -> None:
+    """MySQL's default isolation: a plain SELECT shows what was there at the transaction's first one."""
+    producer = owned_stream(flue)
+    host = Flue(engine=sa.create_engine(migrated.url))
+    lane = 'agent-session:["assistant","deleted","default","default"]'
+    with Session(host.engine) as session:
+        assert not host.bind(session).submissions.has_unsettled()
+        flue.submissions.admit_direct(direct("one"))
+        offset = append(flue, producer)
+        migrated.admin_execute("INSERT INTO flue_agent_session_deletions (session_key, started_at) VALUES (%s, 1)", [lane])
+        migrated.admin_execute("INSERT INTO flue_agent_dispatch_receipts (dispatch_id, accepted_at) VALUES ('pruned', 1)")
+        unit = host.bind(session)
+        assert unit.submissions.admit_direct(direct("one")).submission_id == "one"
+        assert unit.submissions.admit_dispatch(dispatch("one")).kind == "conflict"
+        assert unit.submissions.admit_dispatch(dispatch("pruned")).kind == "retained_receipt"
+        with pytest.raises(SessionDeletionError):
+            unit.submissions.admit_direct(direct("two", instance="deleted"))
+        assert append(unit, producer) == offset
+
+
+def test_a_malformed_head_stays_queued_when_the_unit_that_met_it_commits(flue: Flue, migrated: Database) -> None:
+    admit_ready(flue, "one")
+    migrated.admin_execute("UPDATE flue_agent_submissions SET payload = '[]', max_attempts = 3")
+    with flue.begin() as unit, pytest.raises(MalformedRowError):
+        unit.submissions.claim("one", attempt_id="attempt-1", owner_id="owner", lease_expires_at=FAR_AWAY)
+    columns = "status, attempt_count, max_attempts, attempt_id, timeout_at"
+    assert migrated.admin_execute(f"SELECT {columns} FROM flue_agent_submissions") == [("queued", 0, 3, None, 0)]
+
+
+@pytest.mark.databases("sqlite")
+def test_a_write_lock_that_is_not_to_be_had_is_a_typed_error(flue: Flue, migrated: Database) -> None:
+    other = Flue(migrated.url)
+    sa.event.listen(other.engine, "connect", lambda connection, _: connection.execute("PRAGMA busy_timeout=1"))
+    with flue.begin():
+        with pytest.raises(SerializationConflict), other.begin():
+            pass
+        with pytest.raises(SerializationConflict):
+            other.submissions.admit_direct(direct("one"))
+
+
+@pytest.mark.databases("postgres")
+def test_what_a_block_raised_is_not_hidden_by_a_rollback_that_failed(flue: Flue, migrated: Database) -> None:
+    def end_the_connection_and_refuse() -> None:
+        with flue.begin() as unit:
+            unit.submissions.admit_direct(direct("one"))
+            migrated.admin_execute("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'")
+            raise _Refused
+
+    with pytest.raises(_Refused):
+        end_the_connection_and_refuse()
+    assert flue.submissions.get("one") is None

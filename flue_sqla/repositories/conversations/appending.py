@@ -92,7 +92,8 @@ def _locked(scope: Scope, batch: Batch, executor: Executor) -> tuple[str, bool]:
 
 def _earlier(scope: Scope, batch: Batch, executor: Executor) -> str | None:
     """The offset under which this very batch was appended before; None if nothing was appended under its sequence."""
-    row = executor.execute(statements.EARLIER, _claim(batch)).first()
+    statement = statements.EARLIER if scope.dialect.single_statement else statements.NEWEST_EARLIER
+    row = executor.execute(statement, _claim(batch)).first()
     if row is None:
         return None
     text = stored_text(executor, scope.dialect, batch.path, row.earlier_seq, row.earlier_data, batch.refused)

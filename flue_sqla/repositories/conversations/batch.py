@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from flue_sqla.errors import ConversationStreamStoreError, InvalidInputError
 from flue_sqla.records.submission import Attempt
-from flue_sqla.wire import MAX_SAFE_INTEGER, canonical_json, format_offset, parse_json, parse_session_key, require_storable, utf16_length
+from flue_sqla.wire import canonical_json, format_offset, parse_json, parse_session_key, require_integer, require_storable, utf16_length
 
 __all__ = ["Batch"]
 
@@ -48,8 +48,7 @@ class Batch:
             if not isinstance(record, Mapping):
                 raise InvalidInputError(f"A record is a JSON object, found {type(record).__name__}.", meta={"field": "records"})
         for name in ("producer_epoch", "producer_sequence"):
-            if type(claim[name]) is not int or abs(claim[name]) > MAX_SAFE_INTEGER:
-                raise InvalidInputError(f"{name} must be an integer within ±(2^53 − 1).", meta={"field": name})
+            require_integer(claim[name], name)
         for name in ("producer_id", "incarnation"):
             require_storable(claim[name], name)
         if submission is not None:

@@ -7,14 +7,14 @@ from typing import Any
 import sqlalchemy as sa
 
 from flue_sqla.dialects import DialectImpl
-from flue_sqla.errors import ConversationStreamStoreError, InvalidInputError
+from flue_sqla.errors import ConversationStreamStoreError
 from flue_sqla.models.tables import fold_checkpoint_chunks, fold_checkpoints
 from flue_sqla.records.conversation import FoldCheckpoint
 from flue_sqla.repositories.conversations.spilling import cut, is_long, joined
 from flue_sqla.repositories.conversations.statements import PATH
 from flue_sqla.repositories.per_dialect import PerDialect
 from flue_sqla.repositories.scope import Executor, Scope
-from flue_sqla.wire import MAX_SAFE_INTEGER, parse_offset, require_storable
+from flue_sqla.wire import parse_offset, require_integer, require_storable
 
 __all__ = ["get_checkpoint", "put_checkpoint"]
 
@@ -36,8 +36,7 @@ _DELETE_PARTS = sa.delete(fold_checkpoint_chunks).where(fold_checkpoint_chunks.c
 def put_checkpoint(scope: Scope, path: str, checkpoint: FoldCheckpoint) -> None:
     """Replace the slot of ``path``."""
     parse_offset(checkpoint.offset)
-    if abs(checkpoint.format_version) > MAX_SAFE_INTEGER:
-        raise InvalidInputError("format_version must be an integer within ±(2^53 − 1).", meta={"field": "format_version"})
+    require_integer(checkpoint.format_version, "format_version")
     for field in ("incarnation", "data"):
         require_storable(getattr(checkpoint, field), field)
     scope.dialect.check_key("head_offset", checkpoint.offset)

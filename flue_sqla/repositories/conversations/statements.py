@@ -85,6 +85,8 @@ CREATE_IN_ONE = PerDialect(_create_in_one)
 # -- append -------------------------------------------------------------------------------------------------------------------------
 
 EARLIER = sa.select(*_EARLIER_COLUMNS).where(batches.c.path == PATH, _IS_EARLIER)
+NEWEST_EARLIER = EARLIER.with_for_update(read=True)
+"""Also what a host's older snapshot does not show (MySQL's default isolation)."""
 LOCKED_WORK = (
     sa.select(*WORK_COLUMNS)
     .where(submissions.c.submission_id.in_(sa.bindparam("of_submissions", expanding=True)))

@@ -194,6 +194,7 @@ class Conversations:
         require_storable(path, "path")
         if self._scope.dialect.path_too_long(path):
             raise ConversationStreamStoreError(operation, path, "Stream path exceeds the supported 255-character limit.")
+        self._scope.dialect.check_key("path", path)
 
 
 def _acquire(executor: Executor, parameters: dict[str, Any]) -> sa.Row[Any] | None:

@@ -96,10 +96,16 @@ def _one_statement(*, notifying: bool) -> sa.Select[Any]:
 
 _SILENT, _NOTIFYING = _one_statement(notifying=False), _one_statement(notifying=True)
 
-_RECEIPT = sa.select(dispatch_receipts.c.accepted_at).where(dispatch_receipts.c.dispatch_id == sa.bindparam("id"))
-_NEWEST_RECEIPT = _RECEIPT.with_for_update(read=True)
+# Locking reads: in a host's transaction with an older snapshot (MySQL's default) plain ones would not see what the lock waited for.
+_RECEIPT = (
+    sa.select(dispatch_receipts.c.accepted_at).where(dispatch_receipts.c.dispatch_id == sa.bindparam("id")).with_for_update(read=True)
+)
 _TAKE_BACK = sa.delete(_s).where(_s.c.submission_id == sa.bindparam("id"))
-_MARKER = sa.select(session_deletions.c.started_at).where(session_deletions.c.session_key == sa.bindparam("locked_key"))
+_MARKER = (
+    sa.select(session_deletions.c.started_at)
+    .where(session_deletions.c.session_key == sa.bindparam("locked_key"))
+    .with_for_update(read=True)
+)
 _VALUES: dict[str, Any] = {name: sa.bindparam(name) for name in _NAMES}
 
 
@@ -141,8 +147,8 @@ class AdmissionPart(SubmissionPart):
 
     def _admit(self, submission_input: DispatchInput | DirectInput) -> Admission:
         prepared = _prepare(submission_input)
-        self.dialect.check_key("submission_id", prepared.submission_id)
-        self.dialect.check_key("session_key", prepared.values["session_key"])
+        self._key("submission_id", prepared.submission_id)
+        self._key("session_key", prepared.values["session_key"])
         admission: Admission | None = None
         if self.dialect.single_statement and not prepared.chunks:
             admission = self._scope.single(lambda executor: self._decide(executor, prepared, self._look_once(executor, prepared)))
@@ -181,11 +187,11 @@ class AdmissionPart(SubmissionPart):
         if receipt is not None or marker is not None:
             return _Found(receipt, marker, None)
         inserted = executor.execute(self.dialect.insert_ignore(_s).values(_VALUES), prepared.values).rowcount == 1
-        if inserted and (receipt := executor.execute(_NEWEST_RECEIPT, {"id": prepared.submission_id}).scalar()) is not None:
+        if inserted and (receipt := executor.execute(_RECEIPT, {"id": prepared.submission_id}).scalar()) is not None:
             # The row was pruned between the two looks: the insertion waited for that, and found its place free.
             executor.execute(_TAKE_BACK, {"id": prepared.submission_id})
             return _Found(receipt, None, None)
-        return _Found(None, None, self.row(executor, prepared.submission_id))
+        return _Found(None, None, self.row(executor, prepared.submission_id, newest=True))
 
     def _decide(self, executor: Executor, prepared: _Prepared, found: _Found) -> Admission | None:
         """The admission, or None when nothing was found and nothing was inserted."""
@@ -251,6 +257,8 @@ def _prepare(submission_input: DispatchInput | DirectInput) -> _Prepared:
 
 def _same_document(row: StoredRow, prepared: _Prepared) -> bool:
     stored = parse_json(row.values["payload"])
+    if not isinstance(stored, dict):
+        return False
     try:
         return canonical_json(hydrate_images(stored, row.chunks)) == canonical_json(prepared.document)
     except FlueError:

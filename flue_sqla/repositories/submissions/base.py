@@ -8,15 +8,17 @@ from typing import Any
 import sqlalchemy as sa
 
 from flue_sqla.models.tables import submissions
-from flue_sqla.records.submission import Submission
+from flue_sqla.records.submission import Attempt, Submission
 from flue_sqla.repositories.notifications import notification, notification_of, notifies
 from flue_sqla.repositories.scope import Executor, Scope
 from flue_sqla.repositories.submissions.rows import StoredRow, columns, grouped, parse, with_chunks
 from flue_sqla.signals import QUEUE_TOPIC, settled_topic
+from flue_sqla.wire import require_storable
 
 __all__ = ["SubmissionPart", "Transition"]
 
 _BY_ID = with_chunks(submissions).where(submissions.c.submission_id == sa.bindparam("id"))
+_NEWEST_BY_ID = _BY_ID.with_for_update(of=submissions)
 
 
 class Transition:
@@ -67,10 +69,22 @@ class SubmissionPart:
         """Parameters of the notifications that a settlement sends."""
         return {**self.queue_notification, **notification_of(self._scope, settled_topic(submission_id), "settled_payload")}
 
-    def row(self, executor: Executor, submission_id: str) -> StoredRow | None:
-        """The stored row with its chunks, or None."""
-        rows = grouped(executor.execute(_BY_ID, {"id": submission_id}))
+    def row(self, executor: Executor, submission_id: str, *, newest: bool = False) -> StoredRow | None:
+        """The stored row with its chunks, or None; ``newest`` locks it, and so sees it in a host's older snapshot too."""
+        rows = grouped(executor.execute(_NEWEST_BY_ID if newest else _BY_ID, {"id": submission_id}))
         return rows[0] if rows else None
+
+    def _key(self, column: str, value: str) -> str:
+        """``value``, if this database can hold it in ``column`` and tell it from every other one.
+
+        A number must not get through: MySQL takes 0 for every text that does not begin with a digit.
+        """
+        self.dialect.check_key(column, require_storable(value, column))
+        return value
+
+    def _gate(self, attempt: Attempt) -> dict[str, str]:
+        """The parameters that name a submission and the attempt that owns it."""
+        return {"id": self._key("submission_id", attempt.submission_id), "attempt": self._key("attempt_id", attempt.attempt_id)}
 
     def _wake_queue(self) -> None:
         self._scope.after_commit(lambda: self._scope.signals.publish(QUEUE_TOPIC))

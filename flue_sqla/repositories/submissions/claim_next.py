@@ -28,7 +28,7 @@ from flue_sqla.repositories.submissions.fanout import fan_out
 from flue_sqla.repositories.submissions.ownership import LEASE_MS
 from flue_sqla.repositories.submissions.queries import is_head, storable_error
 from flue_sqla.repositories.submissions.rows import QUEUED, RUNNING, SETTLED, StoredRow, columns, grouped, parse, with_chunks
-from flue_sqla.wire import agent_prefix, new_id, prefix_end
+from flue_sqla.wire import agent_prefix, new_id, prefix_end, require_integer
 
 __all__ = ["WINDOW", "ClaimNextPart"]
 
@@ -184,11 +184,10 @@ class ClaimNextPart(ClaimPart):
         if not agents or limit < 1:
             return []
         attempts = [new_id("attempt") for _ in range(limit)]
-        self._check_claim(attempts[0], owner_id)
         now = self._now()
         parameters = {
-            "owner": owner_id,
-            "lease": now + LEASE_MS if lease_expires_at is None else lease_expires_at,
+            "owner": self._key("owner_id", owner_id),
+            "lease": now + LEASE_MS if lease_expires_at is None else require_integer(lease_expires_at, "lease_expires_at"),
             "now": now,
             "deadline": now + DEFAULT_TIMEOUT_MS,
         }
@@ -235,7 +234,9 @@ class ClaimNextPart(ClaimPart):
             high = prefix_end(low)
             middle = self._walked_to.get(name, low)
             ranges |= {f"low_{n}": low, f"high_{n}": high}
-            ranges |= {f"start_{2 * n}": middle, f"end_{2 * n}": high, f"start_{2 * n + 1}": low, f"end_{2 * n + 1}": middle + "\x01"}
+            # Just above the middle, also where the shorter text is compared as if blanks followed (MySQL).
+            past = middle + "!"
+            ranges |= {f"start_{2 * n}": middle, f"end_{2 * n}": high, f"start_{2 * n + 1}": low, f"end_{2 * n + 1}": past}
         return ranges
 
     def _remember(self, names: list[str], rows: list[StoredRow]) -> None:

@@ -13,7 +13,7 @@ from flue_sqla.repositories.scope import Executor
 from flue_sqla.repositories.submissions.base import SubmissionPart
 from flue_sqla.repositories.submissions.queries import is_head
 from flue_sqla.repositories.submissions.rows import QUEUED, RUNNING, StoredRow, columns, earlier_unsettled, grouped, with_chunks
-from flue_sqla.wire import require_storable
+from flue_sqla.wire import require_integer
 
 __all__ = ["DEFAULT_MAX_ATTEMPTS", "DEFAULT_TIMEOUT_MS", "ClaimPart", "claim_values"]
 
@@ -52,6 +52,7 @@ def _one_statement() -> sa.Select[Any]:
 
 _CLAIM = _one_statement()
 
+_BUDGET = sa.select(_s.c.max_attempts).where(_s.c.submission_id == sa.bindparam("id"))
 _HEAD = sa.select(_s.c.session_key).where(_s.c.submission_id == sa.bindparam("id"), _s.c.status == QUEUED)
 _LOCKED = (
     sa.select(_s.c.sequence)
@@ -98,20 +99,19 @@ class ClaimPart(SubmissionPart):
         Raises:
             MalformedRowError: the row breaks the contract; it is queued as before.
         """
-        self._check_claim(attempt_id, owner_id)
         now = self._now()
         parameters = {
-            "id": submission_id,
-            "attempt": attempt_id,
-            "owner": owner_id,
-            "lease": lease_expires_at,
+            "id": self._key("submission_id", submission_id),
+            "attempt": self._key("attempt_id", attempt_id),
+            "owner": self._key("owner_id", owner_id),
+            "lease": require_integer(lease_expires_at, "lease_expires_at"),
             "now": now,
             "deadline": now + DEFAULT_TIMEOUT_MS,
         }
         if self.dialect.single_statement:
             return self._claim_alone(parameters)
         return self._scope.write(
-            lambda executor: self._parsed(self._claim_locked(executor, parameters)),
+            lambda executor: self._claim_parsed(executor, parameters),
             confirm=lambda executor: self._parsed(self._ours(executor, parameters)),
         )
 
@@ -134,6 +134,16 @@ class ClaimPart(SubmissionPart):
             self._scope.single(lambda executor: executor.execute(_UNDO, _only(_UNDO_NAMES, undo)))
             raise
 
+    def _claim_parsed(self, executor: Executor, parameters: dict[str, Any]) -> Submission | None:
+        old_budget = executor.execute(_BUDGET, {"id": parameters["id"]}).scalar() if self._scope.in_transaction else None
+        row = self._claim_locked(executor, parameters)
+        try:
+            return self._parsed(row)
+        except FlueError:
+            if self._scope.in_transaction:  # somebody else commits, perhaps all the same; a transaction of our own is rolled back
+                executor.execute(_UNDO, _only(_UNDO_NAMES, {**parameters, "old_max_attempts": old_budget}))
+            raise
+
     def _claim_locked(self, executor: Executor, parameters: dict[str, Any]) -> StoredRow | None:
         lane = executor.execute(_HEAD, {"id": parameters["id"]}).scalar()
         if lane is None:
@@ -154,10 +164,6 @@ class ClaimPart(SubmissionPart):
     def _ours(self, executor: Executor, parameters: dict[str, Any]) -> StoredRow | None:
         rows = grouped(executor.execute(_OURS, _only(("id", "attempt"), parameters)))
         return rows[0] if rows else None
-
-    def _check_claim(self, attempt_id: str, owner_id: str) -> None:
-        self.dialect.check_key("attempt_id", require_storable(attempt_id, "attempt_id"))
-        self.dialect.check_key("owner_id", require_storable(owner_id, "owner_id"))
 
 
 _UNDO_NAMES = ("id", "attempt", "old_max_attempts", "deadline")

@@ -96,10 +96,10 @@ class JoinPart(SubmissionPart):
         Raises:
             OutcomeUnknown: the answer was lost; :meth:`list_joined` tells what is joining.
         """
-        return self._scope.write(lambda executor: self._claim_joinable(executor, host, agent_name), lost=Lost.UNKNOWN)
+        gate = self._host_gate(host)
+        return self._scope.write(lambda executor: self._claim_joinable(executor, gate, agent_name), lost=Lost.UNKNOWN)
 
-    def _claim_joinable(self, executor: Executor, host: Attempt, agent_name: str) -> list[Submission]:
-        gate = {"host": host.submission_id, "attempt": host.attempt_id}
+    def _claim_joinable(self, executor: Executor, gate: dict[str, str], agent_name: str) -> list[Submission]:
         lane = executor.execute(_LANE, gate).scalar()
         if lane is None:
             return []
@@ -123,8 +123,8 @@ class JoinPart(SubmissionPart):
                 accepted.append((row, submission))
             complete = complete and len(page) == _PAGE
         if accepted:
-            executor.execute(_JOIN, {"sequences": [row.sequence for row, _ in accepted], "host": host.submission_id})
-        update = {"status": "joining", "joined_into": host.submission_id}
+            executor.execute(_JOIN, {"sequences": [row.sequence for row, _ in accepted], "host": gate["host"]})
+        update = {"status": "joining", "joined_into": gate["host"]}
         return [submission.model_copy(update=update) for _, submission in accepted]
 
     def _page(self, executor: Executor, lane: str, after: int) -> list[StoredRow]:
@@ -185,8 +185,8 @@ class JoinPart(SubmissionPart):
         confirm: Operation[bool] | None = None,
         lost: Lost = Lost.REPLAY,
     ) -> bool:
-        gate = {"host": host.submission_id, "attempt": host.attempt_id}
-        parameters = {"id": submission_id, **values}
+        gate = self._host_gate(host)
+        parameters = {"id": self._key("submission_id", submission_id), **values}
         if self.dialect.single_statement:
             return self._scope.single(
                 lambda executor: executor.execute(alone, {**gate, **parameters}).rowcount == 1, confirm=confirm, lost=lost
@@ -198,6 +198,9 @@ class JoinPart(SubmissionPart):
             return executor.execute(locked, {**parameters, "host": host.submission_id}).rowcount == 1
 
         return self._scope.write(operation, confirm=confirm, lost=lost)
+
+    def _host_gate(self, host: Attempt) -> dict[str, str]:
+        return {"host": self._key("submission_id", host.submission_id), "attempt": self._key("attempt_id", host.attempt_id)}
 
 
 def _joinable(row: StoredRow, agent_name: str) -> Submission | None:

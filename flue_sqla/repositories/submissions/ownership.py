@@ -13,7 +13,7 @@ from flue_sqla.repositories.scope import Executor, Lost, Operation
 from flue_sqla.repositories.submissions.base import SubmissionPart, Transition
 from flue_sqla.repositories.submissions.claims import DEFAULT_MAX_ATTEMPTS, DEFAULT_TIMEOUT_MS
 from flue_sqla.repositories.submissions.rows import JOINED, JOINING, QUEUED, RUNNING
-from flue_sqla.wire import require_storable
+from flue_sqla.wire import require_integer
 
 __all__ = ["LEASE_MS", "OwnershipPart"]
 
@@ -82,7 +82,7 @@ class OwnershipPart(SubmissionPart):
 
         Idempotent: the first time stays. None when it is missing or not queued.
         """
-        row = self._run(_READY, {"id": submission_id, "now": self._now()})
+        row = self._run(_READY, {"id": self._key("submission_id", submission_id), "now": self._now()})
         if row is not None:
             self._wake_queue()
         return row
@@ -94,11 +94,12 @@ class OwnershipPart(SubmissionPart):
             False when the submission is not running under ``attempt``.
         """
         now = self._now()
+        budget = durability or Durability(max_attempts=DEFAULT_MAX_ATTEMPTS, timeout_at=now + DEFAULT_TIMEOUT_MS)
         parameters = {
-            **_gate(attempt),
+            **self._gate(attempt),
             "now": now,
-            "budget": durability.max_attempts if durability else DEFAULT_MAX_ATTEMPTS,
-            "deadline": durability.timeout_at if durability else now + DEFAULT_TIMEOUT_MS,
+            "budget": require_integer(budget.max_attempts, "max_attempts", bits=31),
+            "deadline": require_integer(budget.timeout_at, "timeout_at"),
         }
         return self._scope.single(lambda executor: executor.execute(_APPLY, parameters).rowcount == 1)
 
@@ -111,7 +112,8 @@ class OwnershipPart(SubmissionPart):
         Raises:
             OutcomeUnknown: the answer was lost; the attempt is forgotten by then, so nothing can tell.
         """
-        done = self._scope.single(lambda executor: executor.execute(_REQUEUE, _gate(attempt)).rowcount == 1, lost=Lost.UNKNOWN)
+        gate = self._gate(attempt)
+        done = self._scope.single(lambda executor: executor.execute(_REQUEUE, gate).rowcount == 1, lost=Lost.UNKNOWN)
         if done:
             self._wake_queue()
         return done
@@ -124,9 +126,10 @@ class OwnershipPart(SubmissionPart):
         Returns:
             False when it is not running under ``attempt``.
         """
+        gate = self._gate(attempt)
 
         def operation(executor: Executor) -> bool:
-            if executor.execute(_RELEASE, _gate(attempt)).rowcount != 1:
+            if executor.execute(_RELEASE, gate).rowcount != 1:
                 return False
             executor.execute(_REVERT_JOINING, {"host": attempt.submission_id})
             return True
@@ -142,11 +145,11 @@ class OwnershipPart(SubmissionPart):
         Returns:
             The running submission; None when it is not running under ``attempt``.
         """
-        self.dialect.check_key("attempt_id", require_storable(next_attempt_id, "next_attempt_id"))
-        parameters: dict[str, Any] = {**_gate(attempt), "next_attempt": next_attempt_id, "now": self._now()}
+        self._key("attempt_id", next_attempt_id)
+        parameters: dict[str, Any] = {**self._gate(attempt), "next_attempt": next_attempt_id, "now": self._now()}
         if lease is not None:
-            self.dialect.check_key("owner_id", require_storable(lease.owner_id, "owner_id"))
-            parameters |= {"owner": lease.owner_id, "lease": lease.lease_expires_at}
+            until = require_integer(lease.lease_expires_at, "lease_expires_at")
+            parameters |= {"owner": self._key("owner_id", lease.owner_id), "lease": until}
 
         def arrived(executor: Executor) -> Submission | None:
             row = self.row(executor, attempt.submission_id)
@@ -162,8 +165,9 @@ class OwnershipPart(SubmissionPart):
         """
         if not submission_ids:
             return
-        until = self._now() + LEASE_MS if lease_expires_at is None else lease_expires_at
-        parameters = {"ids": list(submission_ids), "owner": owner_id, "until": until}
+        until = self._now() + LEASE_MS if lease_expires_at is None else require_integer(lease_expires_at, "lease_expires_at")
+        ids = [self._key("submission_id", submission_id) for submission_id in submission_ids]
+        parameters = {"ids": ids, "owner": self._key("owner_id", owner_id), "until": until}
         self._scope.single(lambda executor: executor.execute(_RENEW, parameters).rowcount)
 
     def request_abort(self, session_key: str) -> list[str]:
@@ -172,7 +176,7 @@ class OwnershipPart(SubmissionPart):
         Returns:
             The ids of all queued, running, joining and joined submissions of the session, in no particular order.
         """
-        parameters = {"lane": session_key, "now": self._now()}
+        parameters = {"lane": self._key("session_key", session_key), "now": self._now()}
         if self.dialect.update_returning:
             ids = self._scope.single(lambda executor: list(executor.execute(_ABORT_RETURNING, parameters).scalars()))
         else:
@@ -196,7 +200,3 @@ class OwnershipPart(SubmissionPart):
         if self.dialect.single_statement:
             return self._scope.single(operation, confirm=confirm)
         return self._scope.write(operation, confirm=confirm)
-
-
-def _gate(attempt: Attempt) -> dict[str, Any]:
-    return {"id": attempt.submission_id, "attempt": attempt.attempt_id}

@@ -83,6 +83,7 @@ class Queries(SubmissionPart):
         Raises:
             MalformedRowError: the row breaks the contract (spec/submissions.md §5.1).
         """
+        self._key("submission_id", submission_id)
         return self._parsed(self._scope.read(lambda executor: self.row(executor, submission_id)))
 
     def has_unsettled(self) -> bool:
@@ -107,7 +108,7 @@ class Queries(SubmissionPart):
 
     def list_joined(self, host_submission_id: str) -> list[Submission]:
         """The deliveries joining or joined into a host, in admission order; unparseable ones are left out and left alone."""
-        return self._list(_JOINED, {"host": host_submission_id}, _TERMINATE_ACTIVE)
+        return self._list(_JOINED, {"host": self._key("submission_id", host_submission_id)}, _TERMINATE_ACTIVE)
 
     def list_pending_settlements(self) -> list[SettlementObligation]:
         """Reserved settlements that are not finalized, in admission order; a row without a complete one is left out and logged."""

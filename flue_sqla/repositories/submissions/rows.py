@@ -166,7 +166,7 @@ def _malformed(values: dict[str, Any], part: str) -> MalformedRowError:
 
 def _is_row(values: dict[str, Any]) -> bool:
     status = values["status"]
-    if values["kind"] not in _KINDS or status not in _STATUSES:
+    if values["kind"] not in _KINDS or status not in _STATUSES or not isinstance(values["payload"], str):
         return False
     numbers = ("sequence", "accepted_at", "attempt_count", "max_attempts", "timeout_at", "lease_expires_at")
     if not all(isinstance(values[name], int) for name in numbers):

@@ -23,7 +23,7 @@ from flue_sqla.repositories.submissions.base import SubmissionPart
 from flue_sqla.repositories.submissions.fanout import fan_out, fan_out_update
 from flue_sqla.repositories.submissions.queries import storable_error
 from flue_sqla.repositories.submissions.rows import JOINED, QUEUED, RUNNING, SETTLED, TERMINALIZING
-from flue_sqla.wire import canonical_json, parse_json, require_storable
+from flue_sqla.wire import canonical_json, parse_json
 
 __all__ = ["SettlementPart"]
 
@@ -135,12 +135,10 @@ class SettlementPart(SubmissionPart):
         """
         if record.get("id") != record_id:
             return None
-        self.dialect.check_key("settlement_record_id", require_storable(record_id, "record_id"))
         text = canonical_json(record)
         parameters = {
-            "id": attempt.submission_id,
-            "attempt": attempt.attempt_id,
-            "record_id": record_id,
+            **self._gate(attempt),
+            "record_id": self._key("settlement_record_id", record_id),
             "record": text,
             "now": self._now(),
         }
@@ -169,7 +167,9 @@ class SettlementPart(SubmissionPart):
             host = executor.execute(_LOCK_HOST, {"host": row.joined_into, "attempt": parameters["attempt"]}).scalar()
         if executor.execute(_RESERVE, {**parameters, "host": host}).rowcount == 1:
             return str(row.session_key)
-        row = executor.execute(_STATE.with_for_update(), {"id": parameters["id"]}).one()
+        row = executor.execute(_STATE.with_for_update(), {"id": parameters["id"]}).first()
+        if row is None:
+            return None  # settled and pruned meanwhile
         reserved = (row.status, row.attempt_id, row.settlement_record_id, row.settlement_record)
         ours = ("terminalizing", parameters["attempt"], parameters["record_id"], parameters["record"])
         return str(row.session_key) if reserved == ours else None
@@ -183,10 +183,11 @@ class SettlementPart(SubmissionPart):
             False when it is not terminalizing under ``attempt`` with this record.
         """
         message = None if error_message is None else storable_error(error_message)
-        parameters = {"id": attempt.submission_id, "attempt": attempt.attempt_id, "record_id": record_id, "message": message}
+        gate = self._gate(attempt)
+        parameters = {**gate, "record_id": self._key("settlement_record_id", record_id), "message": message}
 
         def arrived(executor: Executor) -> bool:
-            row = executor.execute(_OUTCOME, _gate(attempt)).first()
+            row = executor.execute(_OUTCOME, gate).first()
             return row is not None and row.settlement_record_id == record_id
 
         return self._settle("finalize", parameters, self._finalize_locked, arrived)
@@ -206,22 +207,28 @@ class SettlementPart(SubmissionPart):
             False when it is unknown or not queued.
         """
         message = storable_error(error)
-        parameters = {"id": submission_id, "now": self._now(), "message": message}
+        parameters = {"id": self._key("submission_id", submission_id), "now": self._now(), "message": message}
+
+        def operation(executor: Executor) -> bool:
+            self.dialect.check_packet(executor, message)
+            return executor.execute(_SETTLE_QUEUED, parameters).rowcount == 1
 
         def arrived(executor: Executor) -> bool:
             return executor.execute(_QUEUED_OUTCOME, {"id": submission_id}).scalar() == message
 
-        done = self._scope.single(lambda executor: executor.execute(_SETTLE_QUEUED, parameters).rowcount == 1, confirm=arrived)
+        done = self._scope.single(operation, confirm=arrived)
         if done:
             self._wake_settled(submission_id)
         return done
 
     def _end(self, attempt: Attempt, message: str | None) -> bool:
+        gate = self._gate(attempt)
+
         def arrived(executor: Executor) -> bool:
-            row = executor.execute(_OUTCOME, _gate(attempt)).first()
+            row = executor.execute(_OUTCOME, gate).first()
             return row is not None and row.settlement_record_id is None and row.error == message
 
-        return self._settle("end", {**_gate(attempt), "message": message}, self._end_locked, arrived)
+        return self._settle("end", {**gate, "message": message}, self._end_locked, arrived)
 
     def _settle(
         self, kind: str, parameters: dict[str, Any], locked: Callable[[Executor, dict[str, Any]], bool], arrived: Operation[bool]
@@ -239,6 +246,7 @@ class SettlementPart(SubmissionPart):
         return done
 
     def _end_locked(self, executor: Executor, parameters: dict[str, Any]) -> bool:
+        self.dialect.check_packet(executor, parameters["message"] or "")
         if executor.execute(_END, parameters).rowcount != 1:
             return False
         fan_out(executor, parameters["id"], now=parameters["now"], error=parameters["message"])
@@ -250,6 +258,7 @@ class SettlementPart(SubmissionPart):
         if record is None:
             return False
         parameters = {**parameters, "message": _final_error(record, parameters["message"])}
+        self.dialect.check_packet(executor, parameters["message"] or "")
         if executor.execute(_FINALIZE, parameters).rowcount != 1:
             return False
         fan_out(executor, parameters["id"], now=parameters["now"], error=parameters["message"])
@@ -267,7 +276,3 @@ def _final_error(record_text: str, error_message: str | None) -> str | None:
     error = record.get("error")
     message = error.get("message") if isinstance(error, dict) else None
     return storable_error(message) if isinstance(message, str) else FALLBACK_ERROR
-
-
-def _gate(attempt: Attempt) -> dict[str, str]:
-    return {"id": attempt.submission_id, "attempt": attempt.attempt_id}

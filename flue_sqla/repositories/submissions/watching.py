@@ -38,11 +38,13 @@ class WatchingPart(SubmissionPart):
         """Who holds each of these submissions, and whether it is to end, by id; unknown ones are left out. One statement."""
         if not submission_ids:
             return {}
-        rows = self._scope.read(lambda executor: executor.execute(_HOLDING, {"ids": list(submission_ids)}).all())
+        ids = [self._key("submission_id", submission_id) for submission_id in submission_ids]
+        rows = self._scope.read(lambda executor: executor.execute(_HOLDING, {"ids": ids}).all())
         return {row.submission_id: Holding.model_construct(**row._mapping) for row in rows}
 
     def settled_row(self, submission_id: str) -> SettledRow | None:
         """The status of a submission and what its row says of the outcome; None if there is no such row."""
+        self._key("submission_id", submission_id)
         row = self._scope.read(lambda executor: executor.execute(_SETTLED_ROW, {"id": submission_id}).first())
         if row is None:
             return None
@@ -52,4 +54,5 @@ class WatchingPart(SubmissionPart):
 
     def has_receipt(self, submission_id: str) -> bool:
         """Whether a submission of this id ran and its row was pruned or deleted since."""
+        self._key("submission_id", submission_id)
         return self._scope.read(lambda executor: executor.execute(_RECEIPT, {"id": submission_id}).first()) is not None
