@@ -116,7 +116,7 @@ def faults(session: nox.Session) -> None:
         "-m",
         "faults",
         *(session.posargs or PARALLEL),
-        env={"FLUE_TEST_FAULT_REPEATS": repeats},
+        env={"FLUE_TEST_FAULT_REPEATS": repeats, "FLUE_TEST_LARGE_ARTIFACT": os.environ.get("FLUE_TEST_LARGE_ARTIFACT", "2048")},
     )
 
 

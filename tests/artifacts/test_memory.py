@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import asdict
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from tests.artifacts.conftest import places
 
 MIB = 1024 * 1024
 SIZE_MIB = int(os.environ.get("FLUE_TEST_LARGE_ARTIFACT", "96"))
-pytestmark = [pytest.mark.databases("sqlite"), pytest.mark.slow]
+pytestmark = [pytest.mark.databases("sqlite"), pytest.mark.slow, pytest.mark.faults]
 
 # The peak growth of a process's memory in MiB that the contract allows, put and open each.
 ALLOWED = {"folder": 32, "seaweedfs-s3fs": 128, "seaweedfs-obstore": 64}
@@ -78,8 +79,6 @@ print(json.dumps({"put": put.growth, "open": opened.growth}))
 @places("folder", "seaweedfs-s3fs", "seaweedfs-obstore")
 @pytest.mark.timeout(900)
 def test_memory_is_bounded_whatever_the_size(migrated: Any, place: Any, request: pytest.FixtureRequest) -> None:
-    from dataclasses import asdict
-
     allowed = ALLOWED[request.node.callspec.id.replace("sqlite", "").strip("-")]
     given = {name: value for name, value in asdict(place).items() if name not in ("storage_options", "part_size")}
     command = [sys.executable, "-c", CHILD, migrated.url, str(SIZE_MIB * MIB), json.dumps(given)]
