@@ -84,13 +84,15 @@ class Stores:
         ``engine`` reads and damages raw rows; without it one is made from the URL of the Flue's own engine. Neither the Flue nor a
         given engine is closed by :meth:`close`.
         """
-        own = engine if engine is not None else sa.create_engine(flue.engine.url)
+        # An in-memory database lives in its one connection; everything else is looked at through an engine of our own.
+        shared = engine if engine is not None else flue.engine if _in_memory(flue.engine.url) else None
+        own = shared if shared is not None else sa.create_engine(flue.engine.url)
 
         def run(work: Callable[[sa.Connection], T], /) -> T:
             with own.begin() as connection:
                 return work(connection)
 
-        closers: list[Callable[[], None]] = [lambda: own.dispose()] if engine is None else []
+        closers: list[Callable[[], None]] = [lambda: own.dispose()] if shared is None else []
         return cls(
             submissions=flue.submissions,
             conversations=flue.conversations,
@@ -112,9 +114,10 @@ class Stores:
         """Wraps an ``AsyncFlue`` that was built with ``clock=clock``; everything of it runs on the loop of ``portal``."""
         from sqlalchemy.ext.asyncio import create_async_engine
 
+        shared = _in_memory(flue.engine.url)
         # A loop of their own for the raw rows: a test may hold a row there while the store under test waits for it here.
-        rows_portal = Portal()
-        own = create_async_engine(flue.engine.url)
+        rows_portal = portal if shared else Portal()
+        own = flue.engine if shared else create_async_engine(flue.engine.url)
 
         def run(work: Callable[[sa.Connection], T], /) -> T:
             async def begin() -> T:
@@ -136,7 +139,7 @@ class Stores:
             profile=_profile(own.dialect.name),
             boot=lambda: _discard(portal.run(flue.boot())),
             run_on_connection=run,
-            _closers=[rows_portal.close, lambda: rows_portal.run(own.dispose())],
+            _closers=[] if shared else [rows_portal.close, lambda: rows_portal.run(own.dispose())],
         )
 
     def concurrently(self, *calls: Callable[[], T]) -> list[Outcome[T]]:
@@ -170,6 +173,10 @@ class Stores:
 
 def _profile(dialect_name: str) -> Profile:
     return cast(Profile, {"postgresql": "postgres", "mysql": "mysql", "mariadb": "mysql"}.get(dialect_name, dialect_name))
+
+
+def _in_memory(url: sa.URL) -> bool:
+    return url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:")
 
 
 def _discard(_result: object) -> None:
