@@ -15,6 +15,7 @@ from flue_sqla.worker.artifacts import BoundArtifacts
 from flue_sqla.worker.bridge import in_thread
 from flue_sqla.worker.execution import Execution
 from flue_sqla.worker.joins import Delivery, Joins
+from flue_sqla.worker.ownership import Ownership
 from flue_sqla.worker.steps import Steps
 from flue_sqla.worker.writer import Writer, root_of
 
@@ -34,8 +35,11 @@ class Context:
     :class:`~flue_sqla.worker.Interruption` when the worker stops, the session was aborted or the deadline has passed.
     """
 
-    def __init__(self, execution: Execution, writer: Writer, steps: Steps, joins: Joins, artifacts: BoundArtifacts) -> None:
+    def __init__(
+        self, execution: Execution, ownership: Ownership, writer: Writer, steps: Steps, joins: Joins, artifacts: BoundArtifacts
+    ) -> None:
         self._execution = execution
+        self._ownership = ownership
         self._writer = writer
         self._steps = steps
         self._joins = joins
@@ -127,7 +131,7 @@ class Context:
             raise InvalidInputError(f"A handler cannot append a record of type {record_type!r}.", meta={"type": record_type})
         number, self._appended = self._appended, self._appended + 1
         record_id = str(record.get("id") or f"record_append_{b64(self.submission.submission_id)}_{number}")
-        self._execution.check()
+        self._ownership.check()
         at = self._execution.now()
 
         def build(state: ConversationState) -> list[dict[str, Any]]:
@@ -147,17 +151,18 @@ class Context:
         What joined is part of this submission from then on: it is not run by itself, and is settled with this one's outcome. After a
         crash the first call hands out again what had joined. A handler that never calls this leaves later messages to later runs.
         """
+        self._ownership.check()
         return await self._joins.claim()
 
     async def deliveries(self) -> AsyncIterator[Delivery]:
         """Every message that has arrived or arrives while the iteration goes on; it ends when none is waiting."""
-        while arrived := await self._joins.claim():
+        while arrived := await self.joins():
             for delivery in arrived:
                 yield delivery
 
     async def check(self) -> None:
         """A boundary and nothing else, for a long computation between two steps."""
-        self._execution.check()
+        self._ownership.check()
         await asyncio.sleep(0)
 
     def __repr__(self) -> str:

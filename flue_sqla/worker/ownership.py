@@ -12,12 +12,28 @@ __all__ = ["Ownership", "compare"]
 
 
 class Ownership:
-    """The proof of one attempt that it is still the one."""
+    """What one run of a handler asks before each effect: is the attempt ours, is it to end, and is this run still the one?"""
 
     def __init__(self, bridge: Bridge, execution: Execution, owner_id: str) -> None:
         self._bridge = bridge
         self._execution = execution
         self._owner_id = owner_id
+        self._over = False
+
+    def close(self) -> None:
+        """The run is over: what is left of it, a task or a hung thread, can do nothing more."""
+        self._over = True
+
+    def check_open(self) -> None:
+        """Raise :class:`Lost` when nothing may be written any more by this run."""
+        self._execution.check_owned()
+        if self._over:
+            raise Lost("the handler is over")
+
+    def check(self) -> None:
+        """As :meth:`check_open`, and raise whatever else asks the attempt to end."""
+        self.check_open()
+        self._execution.check()
 
     async def prove(self) -> None:
         """Ask the row, in one statement, before an effect that no fence of the store's can hold back.
@@ -26,11 +42,11 @@ class Ownership:
             Interruption: the attempt must end; there was no effect.
         """
         execution = self._execution
-        execution.check()
+        self.check()
         holdings = self._bridge.flue.submissions.holdings
         found = await persist(execution, lambda: self._bridge.call(holdings, [execution.submission_id]))
         compare(execution, found.get(execution.submission_id), self._owner_id)
-        execution.check()
+        self.check()
 
 
 def compare(execution: Execution, holding: Holding | None, owner_id: str) -> None:

@@ -91,6 +91,8 @@ class Processing:
                 "handler_failed", logging.WARNING, exc_info=failure, submission_id=execution.submission_id, agent=execution.agent_name
             )
         execution.settling = True
+        # An attempt that ended before it looked may have children of an earlier one.
+        children = execution.joined or not opened
         if isinstance(error, (SubmissionTimeoutError, SubmissionAbortedError)):
             await self._advise(execution, outcome)
             opened.clear()
@@ -101,7 +103,7 @@ class Processing:
             error,
             execution=execution,
             writer=opened[0] if opened else None,
-            children=execution.joined,
+            children=children,
         )
 
     async def _advise(self, execution: Execution, outcome: OutcomeName) -> None:
@@ -143,7 +145,7 @@ class Processing:
         while True:
             ownership = Ownership(self._bridge, execution, self._owner_id)
             steps = Steps(execution, ownership, writer, self._telemetry)
-            context = Context(execution, writer, steps, joins, BoundArtifacts(self._flue, execution, ownership))
+            context = Context(execution, ownership, writer, steps, joins, BoundArtifacts(self._flue, execution, ownership))
             try:
                 execution.check()
                 return await self._call(execution, context, steps)
@@ -158,6 +160,8 @@ class Processing:
                     agent=execution.agent_name,
                     error=type(error).__name__,
                 )
+            finally:
+                ownership.close()
             if execution.joined:
                 await joins.repair()
             await self._pause(execution, failures)

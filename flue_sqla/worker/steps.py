@@ -55,7 +55,7 @@ class Steps:
         key = (self._call_id, name)
         if key in self._writer.state.steps:
             # A replay has no effect, so it is no boundary: a stopping worker goes on to the first step that is still to do.
-            self._execution.check_owned()
+            self._ownership.check_open()
             self._begun.add(name)
             self._telemetry.event("step_replayed", submission_id=self._execution.submission_id, agent=self._execution.agent_name, step=name)
             return Recorded(self._writer.state.steps[key])
@@ -71,6 +71,7 @@ class Steps:
             Lost: the attempt is not ours any more; nothing was recorded.
         """
         recorded = parse_json(canonical_json(value))
+        self._ownership.check_open()
         at = self._execution.now()
         await self._writer.append(
             lambda _state: [

@@ -165,6 +165,7 @@ class Worker:
                     # Spread: workers that were started together need not all look at once.
                     next_scan = loop.time() + self.timing.scan_ms / 1000 * random.uniform(0.75, 1.25)
                     await self._recovery.run()
+                    self.telemetry.counts["scanned"] += 1
                 if not claimed:
                     await waiter.wait(_earliest(soon, next_scan - loop.time()))
             except Exception as error:

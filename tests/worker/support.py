@@ -60,3 +60,8 @@ async def assert_readable(flue: AsyncFlue, path: str) -> None:
     page = await flue.conversations.read(path, limit=1000)
     verdict = verify_stream((batch.offset, batch.records) for batch in page.batches)
     assert verdict.broken is None, verdict.broken
+
+
+async def interrupted(worker: Worker) -> bool:
+    """Whether something that runs has been asked to end."""
+    return any(execution.interruption is not None for execution in worker._executions.values())

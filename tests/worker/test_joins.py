@@ -7,7 +7,7 @@ from typing import Any
 
 from flue_sqla.asyncio import AsyncFlue
 from flue_sqla.worker import Context, TransientError
-from tests.worker.support import assert_readable, outcome, records, until, working
+from tests.worker.support import assert_readable, interrupted, outcome, records, until, working
 
 PATH = "agents/chat/1"
 
@@ -104,7 +104,7 @@ async def test_what_had_joined_a_released_response_is_part_of_its_next_attempt(a
         go_on.set()
         await until(lambda: _status(aflue, later.submission_id, "joined"))
         worker.stop()
-        await asyncio.sleep(0.05)
+        await until(lambda: interrupted(worker))
         stopped.set()
     assert await _status(aflue, host.submission_id, "queued")
     assert await _status(aflue, later.submission_id, "joined")
