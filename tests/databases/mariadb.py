@@ -7,6 +7,7 @@ the migration takes: MariaDB has no template databases.
 from __future__ import annotations
 
 import itertools
+import os
 import shutil
 import signal
 import subprocess
@@ -121,6 +122,11 @@ class MariadbServer(MysqlFamilyServer):
         installer = _find("mariadb-install-db")
         self._folder = scratch("mariadb", self._account)
         self._log = self._folder / "server.log"
+        # A server removes all temporary tables there when it starts, and so does the installer: it must be nobody else's folder.
+        self._tmpdir = self._folder / "tmp"
+        self._tmpdir.mkdir()
+        if self._account is not None:
+            os.chown(self._tmpdir, self._account.pw_uid, self._account.pw_gid)
         self._process: subprocess.Popen[bytes] | None = None
         super().__init__(host="127.0.0.1", port=free_port(), user="root", password="", prefix="t")
         try:
@@ -136,6 +142,7 @@ class MariadbServer(MysqlFamilyServer):
             installer,
             "--no-defaults",
             f"--datadir={self._folder / 'data'}",
+            f"--tmpdir={self._tmpdir}",
             "--auth-root-authentication-method=normal",
             "--skip-test-db",
         ]
@@ -151,8 +158,7 @@ class MariadbServer(MysqlFamilyServer):
             f"--datadir={self._folder / 'data'}",
             f"--socket={self._folder / 'mariadb.sock'}",
             f"--pid-file={self._folder / 'mariadb.pid'}",
-            # A server that starts removes all temporary tables there: not the folder that other servers use.
-            f"--tmpdir={self._folder / 'data'}",
+            f"--tmpdir={self._tmpdir}",
             f"--port={self.port}",
             *SERVER_ARGUMENTS,
         ]
