@@ -123,7 +123,8 @@ def _check_rows(findings: Findings, rows: list[_Row], submission_ids: Sequence[s
     settled = [row for row in rows if row.status == "settled"]
     findings.counts["settled"] = len(settled)
     findings.expect("submissions settled", len(settled), len(submission_ids))
-    findings.expect("submissions that failed", sum(row.error is not None for row in settled), 0)
+    failures = [row.error for row in settled if row.error is not None]
+    findings.expect("submissions that failed", f"{len(failures)}: {failures[0]}" if failures else 0, 0)
 
 
 def _check_outcomes(findings: Findings, rows: list[_Row], records: list[dict[str, Any]]) -> None:
