@@ -306,8 +306,9 @@ class Flue(Maintenance, Repositories):
 
         PostgreSQL: made for READ COMMITTED; under REPEATABLE READ and SERIALIZABLE a concurrent change raises
         :class:`~flue_sqla.errors.SerializationConflict`, on which the host rolls back and tries again. An admission holds its
-        session's lock until the host's commit; admit into several sessions in sorted order. SQLite: a transaction that read before
-        it writes may raise the same error.
+        session's lock until the host's commit; admit into several sessions in sorted order. Under those two levels it does not see
+        the deletion of a session that began after the host's first statement, and counts as accepted before it. SQLite: a transaction
+        that read before it writes may raise the same error.
         """
         session = target() if isinstance(target, scoped_session) else target
         return self._unit(self._transaction_scope(session, lambda callback: on_commit(session, callback)))

@@ -11,6 +11,7 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import DBAPIError
 
 from flue_sqla.dialects.base import DialectImpl, Fault
+from flue_sqla.errors import ConfigurationError
 from flue_sqla.models.tables import meta
 
 if TYPE_CHECKING:
@@ -46,6 +47,12 @@ class SQLiteImpl(DialectImpl):
 
     def begin_write(self, executor: Executor) -> None:
         executor.execute(_TAKE_WRITE_LOCK)
+        driver = executor.connection.connection.driver_connection
+        if not getattr(driver, "in_transaction", True):
+            raise ConfigurationError(
+                "The SQLite driver commits each statement by itself, so nothing could be written together or rolled back.",
+                remedy="Leave isolation_level and autocommit of the driver alone, or emit BEGIN in the engine's begin event.",
+            )
 
     def fault(self, error: DBAPIError) -> Fault:
         number = getattr(error.orig, "sqlite_errorcode", None)

@@ -35,6 +35,11 @@ class Executor:
         # The count of an INSERT is gone with its cursor unless it is asked for; insert_ignore() tells by it whether there was a row.
         self._options: Mapping[str, Any] = {"schema_translate_map": {None: schema} if schema else {}, "preserve_rowcount": True}
 
+    @property
+    def connection(self) -> sa.Connection:
+        """The connection that the statements go to."""
+        return self._target.connection() if isinstance(self._target, Session) else self._target
+
     def execute(
         self, statement: sa.Executable, parameters: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None
     ) -> sa.CursorResult[Any]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from typing import Any
+
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.orm import Session, sessionmaker
@@ -9,7 +12,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from flue_sqla import Flue
 from flue_sqla.asyncio import AsyncFlue
 from flue_sqla.engines import create_engine
-from flue_sqla.errors import InvalidInputError, MalformedRowError, SerializationConflict, SessionDeletionError
+from flue_sqla.errors import ConfigurationError, InvalidInputError, MalformedRowError, SerializationConflict, SessionDeletionError
 from flue_sqla.signals import QUEUE_TOPIC
 from tests.conversations.streams import append, owned_stream
 from tests.databases.contract import Database
@@ -266,3 +269,31 @@ def test_what_a_block_raised_is_not_hidden_by_a_rollback_that_failed(flue: Flue,
     with pytest.raises(_Refused):
         end_the_connection_and_refuse()
     assert flue.submissions.get("one") is None
+
+
+@pytest.mark.databases("sqlite")
+@pytest.mark.parametrize("setting", [{"isolation_level": None}, {"autocommit": True}], ids=str)
+def test_a_driver_that_commits_each_statement_is_refused_before_anything_is_written(migrated: Database, setting: dict[str, Any]) -> None:
+    if "autocommit" in setting and sys.version_info < (3, 12):
+        pytest.skip("sqlite3 has this mode from Python 3.12 on")
+    flue = Flue(engine=sa.create_engine(migrated.url, connect_args=setting))
+    with pytest.raises(ConfigurationError, match="commits each statement"):
+        flue.submissions.admit_direct(direct("one"))
+    with pytest.raises(ConfigurationError), flue.begin():
+        pass
+    assert not flue.submissions.has_unsettled()
+
+
+@pytest.mark.databases("sqlite")
+def test_a_host_engine_in_the_drivers_transaction_mode(migrated: Database) -> None:
+    """``autocommit=False``, which Python 3.12 brought and recommends; the legacy mode before."""
+    setting: dict[str, Any] = {"autocommit": False} if sys.version_info >= (3, 12) else {}
+    flue = Flue(engine=sa.create_engine(migrated.url, connect_args=setting))
+    with flue.begin() as unit:
+        unit.submissions.admit_direct(direct("one"))
+    with pytest.raises(_Refused):
+        _admit_and_refuse(flue)
+    with Session(flue.engine) as session:
+        flue.bind(session).submissions.admit_direct(direct("two"))
+        session.commit()
+    assert [submission.submission_id for submission in flue.submissions.list_unready()] == ["one", "two"]
