@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
 from flue_sqla.records import UNSET, Lease, RunPage
-from flue_sqla.testing.contracts.sessions import document, entry, picture
+from flue_sqla.testing.contracts.sessions.examples import compaction, document, entry, picture
 from flue_sqla.testing.machine.base import SESSIONS, TwoSides, sessions, when
 from flue_sqla.testing.stores import Stores
 from flue_sqla.wire import format_offset, format_timestamp
@@ -34,6 +34,23 @@ class HistoryRules(TwoSides):
         data = document(*(entry(number, content, role=role) for number, content, role in items))
         self.same(lambda stores: stores.sessions.save(key, data))
         self.same(lambda stores: _loaded(stores, key))
+
+    @rule(key=sessions, number=st.integers(0, 9), content=contents, compact=st.booleans(), data=st.data())
+    def append_to_session(self, key: str, number: int, content: Any, compact: bool, data: st.DataObject) -> None:
+        stored = self.model.sessions.load(key)
+        leaf = stored["leafId"] if stored else None
+        added = {**entry(number, content), "parentId": leaf}
+        if compact:
+            kept = data.draw(st.none() | st.integers(0, 9).map(lambda number: f"entry_{number}"))
+            added = {**compaction(number, kept), "parentId": leaf}
+        expected = data.draw(st.sampled_from([None, leaf, "entry_0"]))
+        self.same(lambda stores: stores.sessions.append(key, [added], expected_leaf=expected))
+        self.same(lambda stores: _loaded(stores, key))
+
+    @rule(key=sessions, n=st.integers(0, 4))
+    def read_a_part(self, key: str, n: int) -> None:
+        self.same(lambda stores: stores.sessions.tail(key, n))
+        self.same(lambda stores: stores.sessions.context(key))
 
     @rule(key=sessions)
     def delete_session(self, key: str) -> None:

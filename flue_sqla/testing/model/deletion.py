@@ -1,4 +1,4 @@
-"""The three phases of deleting a session tree (spec/submissions.md §16, design.md §4)."""
+"""The three phases of deleting a session tree (spec/submissions.md §16, with the statuses of generation 2)."""
 
 from __future__ import annotations
 

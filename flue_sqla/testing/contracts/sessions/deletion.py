@@ -1,4 +1,4 @@
-"""Session documents, deletion of session trees, receipts: spec/submissions.md §12, §16 and §17."""
+"""Deletion of session trees and the receipts that it leaves: spec/submissions.md §12 and §16."""
 
 from __future__ import annotations
 
@@ -26,141 +26,12 @@ from flue_sqla.testing.contracts.examples import (
 )
 from flue_sqla.testing.stores import Stores
 
-__all__ = ["SessionContract"]
-
-KEY = 'agent-session:["agent-1","default","default"]'
 BUSY = "Session cannot be deleted while durable agent submissions are queued or running."
 DELETING = "Durable agent submission admission is unavailable while this session is being deleted."
 
 
-def entry(number: int, content: Any = "Hello", *, role: str = "user") -> dict[str, Any]:
-    return {
-        "type": "message",
-        "id": f"entry_{number}",
-        "parentId": f"entry_{number - 1}" if number else None,
-        "timestamp": "2026-06-03T00:00:00.000Z",
-        "message": {"role": role, "content": content},
-    }
-
-
-def document(*entries: dict[str, Any], **changes: Any) -> dict[str, Any]:
-    return {
-        "version": 8,
-        "conversationId": "conv_1",
-        "affinityKey": "aff_1",
-        "entries": list(entries),
-        "leafId": entries[-1]["id"] if entries else None,
-        "childSessions": [],
-        "metadata": {"title": "é", "2": None},
-        "createdAt": "2026-06-03T00:00:00.000Z",
-        "updatedAt": "2026-06-03T00:00:00.000Z",
-        **changes,
-    }
-
-
-def picture(data: str) -> list[dict[str, Any]]:
-    return [{"type": "text", "text": "Look"}, {"type": "image", "data": data, "mimeType": "image/png"}]
-
-
-class SessionDocumentContract:
-    """spec/submissions.md §17: what was saved is what is loaded."""
-
-    def test_d01_an_unknown_session_is_none(self, stores: Stores) -> None:
-        assert stores.sessions.load(KEY) is None
-        stores.sessions.delete(KEY)
-
-    def test_d02_a_document_round_trips(self, stores: Stores) -> None:
-        compaction = {
-            "type": "compaction",
-            "id": "entry_2",
-            "parentId": "entry_1",
-            "timestamp": "2026-06-03T00:00:00.000Z",
-            "summary": "so far",
-            "firstKeptEntryId": "entry_1",
-            "tokensBefore": 1_000,
-        }
-        data = document(entry(0), entry(1, [{"type": "text", "text": "Hi"}], role="assistant"), compaction)
-        stores.sessions.save(KEY, data)
-        assert stores.sessions.load(KEY) == data
-
-    def test_d03_an_empty_session(self, stores: Stores) -> None:
-        stores.sessions.save(KEY, document())
-        assert stores.sessions.load(KEY) == document()
-
-    def test_d04_entries_are_rows_and_the_rest_is_one_document(self, stores: Stores) -> None:
-        stores.sessions.save(KEY, document(entry(0), entry(1)))
-        (session,) = stores.rows.select("flue_sessions")
-        assert '"entries"' not in session["data"]
-        assert session["data"].startswith('{"version":8,"conversationId":"conv_1"')
-        rows = {row["entry_id"]: row["position"] for row in stores.rows.select("flue_session_entries")}
-        assert rows == {"entry_0": 0, "entry_1": 1}
-
-    @pytest.mark.parametrize("role", ["user", "toolResult"])
-    def test_d05_images_are_stored_apart_and_come_back(self, stores: Stores, role: str) -> None:
-        data = document(entry(0, picture("A" * (256 * 1024 + 1)) + picture("B"), role=role))
-        stores.sessions.save(KEY, data)
-        assert stores.sessions.load(KEY) == data
-        chunks = {
-            (row["owner_kind"], row["owner_id"], row["owner_part"], row["image_id"], row["chunk_index"], row["chunk_count"])
-            for row in stores.rows.select("flue_image_chunks")
-        }
-        assert chunks == {("session_entry", KEY, "entry_0", *rest) for rest in (("0", 0, 2), ("0", 1, 2), ("1", 0, 1))}
-        (row,) = stores.rows.select("flue_session_entries")
-        assert "__flue_image_chunks__:0" in row["data"]
-        assert "AAAA" not in row["data"]
-
-    def test_d06_images_of_other_roles_stay_inline(self, stores: Stores) -> None:
-        data = document(entry(0, picture("AAAA"), role="assistant"))
-        stores.sessions.save(KEY, data)
-        assert stores.sessions.load(KEY) == data
-        assert stores.rows.select("flue_image_chunks") == []
-
-    def test_d07_an_image_of_two_mebibytes_and_one_character(self, stores: Stores) -> None:
-        data = document(entry(0, picture("A" * (2 * 1024 * 1024 + 1))))
-        stores.sessions.save(KEY, data)
-        assert stores.sessions.load(KEY) == data
-
-    def test_d08_saving_again_changes_adds_and_removes(self, stores: Stores) -> None:
-        stores.sessions.save(KEY, document(entry(0), entry(1, picture("AAAA")), entry(2)))
-        data = document(entry(2), entry(0, "changed"), entry(3, picture("BBBB")), metadata={})
-        stores.sessions.save(KEY, data)
-        assert stores.sessions.load(KEY) == data
-        assert {row["entry_id"] for row in stores.rows.select("flue_session_entries")} == {"entry_0", "entry_2", "entry_3"}
-        assert [(row["owner_part"], row["data"]) for row in stores.rows.select("flue_image_chunks")] == [("entry_3", "BBBB")]
-
-    def test_d09_an_image_can_be_replaced_and_shrunk(self, stores: Stores) -> None:
-        for pictures in (picture("A" * (600 * 1024)), picture("B" * (300 * 1024)), picture("C"), [{"type": "text", "text": "none"}]):
-            stores.sessions.save(KEY, document(entry(0, pictures)))
-            assert stores.sessions.load(KEY) == document(entry(0, pictures))
-        assert stores.rows.select("flue_image_chunks") == []
-
-    def test_d10_delete_removes_the_session_only(self, stores: Stores) -> None:
-        other = KEY.replace("agent-1", "agent-2")
-        for key in (KEY, other):
-            stores.sessions.save(key, document(entry(0, picture("AAAA"))))
-        stores.sessions.delete(KEY)
-        assert stores.sessions.load(KEY) is None
-        assert stores.sessions.load(other) == document(entry(0, picture("AAAA")))
-        assert len(stores.rows.select("flue_image_chunks")) == len(stores.rows.select("flue_session_entries")) == 1
-
-    def test_d11_malformed_rows_are_errors(self, stores: Stores) -> None:
-        stores.sessions.save(KEY, document(entry(0)))
-        stores.rows.update("flue_session_entries", {"session_id": KEY}, data="[]")
-        with pytest.raises(FlueError, match=r"Persisted session entry row is malformed\."):
-            stores.sessions.load(KEY)
-        stores.rows.update("flue_sessions", {"id": KEY}, data="[]")
-        with pytest.raises(FlueError, match=r"Persisted session row is malformed\."):
-            stores.sessions.load(KEY)
-
-    def test_d12_damaged_images_are_errors(self, stores: Stores) -> None:
-        stores.sessions.save(KEY, document(entry(0, picture("A" * (256 * 1024 + 1)))))
-        stores.rows.delete("flue_image_chunks", chunk_index=1)
-        with pytest.raises(FlueError, match=r"Persisted image chunks are missing or malformed\."):
-            stores.sessions.load(KEY)
-
-
 class SessionDeletionContract:
-    """spec/submissions.md §16, with the statuses of generation 2 (design.md §4)."""
+    """spec/submissions.md §16, with the statuses of generation 2: joining and joined rows refuse it too."""
 
     def test_d13_unsettled_work_refuses_the_deletion(self, stores: Stores) -> None:
         admitted(stores, dispatch())
@@ -336,7 +207,3 @@ class SessionDeletionContract:
         for key in keys:
             stores.rows.insert("flue_agent_session_deletions", session_key=key, started_at=1)
         assert sorted(stores.sessions.list_pending_deletions()) == keys
-
-
-class SessionContract(SessionDocumentContract, SessionDeletionContract):
-    """Every behaviour of session documents and their deletion."""
