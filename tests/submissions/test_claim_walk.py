@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
+
 from flue_sqla import Attempt, Flue
+from flue_sqla.errors import SerializationConflict
 from flue_sqla.repositories.submissions.claim_next import WINDOW
 from tests.submissions.inputs import admit_ready
 
@@ -16,3 +21,21 @@ def test_the_session_where_the_last_walk_ended_is_found_again(flue: Flue) -> Non
         (claimed,) = flue.submissions.claim_next(owner_id="owner", agents=["mine"])
         assert claimed.submission_id == name
         assert flue.submissions.complete(Attempt(submission_id=name, attempt_id=claimed.attempt_id or ""))
+
+
+@pytest.mark.databases("sqlite", "mariadb")
+def test_what_is_claimed_already_is_returned_when_the_next_claim_fails(flue: Flue, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where each head is a transaction of its own: the caller must learn of those that are committed."""
+    for name in ("one", "two"):
+        admit_ready(flue, name, instance=name)
+    claim_locked = flue.submissions._claim_locked
+
+    def fails_for_two(executor: Any, parameters: dict[str, Any]) -> Any:
+        if parameters["id"] == "two":
+            raise SerializationConflict("another transaction was faster")
+        return claim_locked(executor, parameters)
+
+    monkeypatch.setattr(flue.submissions, "_claim_locked", fails_for_two)
+    assert [found.submission_id for found in flue.submissions.claim_next(owner_id="owner", agents=["assistant"], limit=2)] == ["one"]
+    with pytest.raises(SerializationConflict):
+        flue.submissions.claim_next(owner_id="owner", agents=["assistant"], limit=2)

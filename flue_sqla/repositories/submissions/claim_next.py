@@ -218,10 +218,15 @@ class ClaimNextPart(ClaimPart):
                 if submission_id in known:
                     continue
                 claim = {**parameters, "id": submission_id, "attempt": attempts[len(rows)]}
-                row = self._scope.write(
-                    lambda executor, c=claim: self._claim_locked(executor, c),  # type: ignore[misc]
-                    confirm=lambda executor, c=claim: self._ours(executor, c),  # type: ignore[misc]
-                )
+                try:
+                    row = self._scope.write(
+                        lambda executor, c=claim: self._claim_locked(executor, c),  # type: ignore[misc]
+                        confirm=lambda executor, c=claim: self._ours(executor, c),  # type: ignore[misc]
+                    )
+                except FlueError:
+                    if not rows or self._scope.in_transaction:
+                        raise
+                    return rows  # committed already: raising would leave them to their leases
                 if row is not None:
                     rows.append(row)
         return rows
