@@ -88,6 +88,9 @@ class EngineScope:
         except (DBAPIError, OSError) as error:
             connection.close()
             raise _Unsent(error) from error
+        except BaseException:  # cancelled: on the async face each of these steps may wait
+            connection.close()
+            raise
 
     def open(self, **options: Any) -> sa.Connection:
         """A connection for the caller to close. As :meth:`connect`, and tried a bounded number of times.

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import pytest
+
 from flue_sqla import Attempt
 from flue_sqla.asyncio import AsyncFlue
 from flue_sqla.wire import stream_path
@@ -109,3 +111,20 @@ async def test_a_cancelled_follower(aflue: AsyncFlue) -> None:
     # The listener is one per Flue and lives as long; everything else of a follower is gone.
     assert aflue.engine.pool.checkedout() == 0  # type: ignore[attr-defined]
     assert aflue.sync.signals._listeners == {}
+
+
+@pytest.mark.databases("postgres")
+async def test_a_call_cancelled_while_its_connection_is_made_ready(aflue: AsyncFlue, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Switching to AUTOCOMMIT sends nothing, but it waits for the driver's lock: the connection is out of the pool by then."""
+    await aflue.submissions.has_unsettled()
+    dialect = aflue.engine.sync_engine.dialect
+
+    def cancelled(*_: Any) -> None:
+        monkeypatch.undo()
+        raise asyncio.CancelledError
+
+    monkeypatch.setattr(dialect, "set_isolation_level", cancelled)
+    with pytest.raises(asyncio.CancelledError):
+        await aflue.submissions.has_unsettled()
+    await nothing_left(aflue)
+    assert not await aflue.submissions.has_unsettled()
