@@ -275,7 +275,7 @@ def _format_message(stored: str) -> str:
     """The two forms of spec/schema.md §2.3."""
     if _is_newer(stored):
         return f"The database was created by a newer Flue version: its format version is {stored}, this release supports {FORMAT_VERSION}."
-    return f'The format version "{stored}" of the database is not recognized; this release supports {FORMAT_VERSION}.'
+    return f'The format version "{stored}" of the database is unrecognized; this release supports {FORMAT_VERSION}.'
 
 
 def _is_newer(stored: str) -> bool:

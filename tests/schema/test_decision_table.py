@@ -86,7 +86,7 @@ def test_row_3_legacy_8_is_renamed_and_adopted(database: Database) -> None:
         ("3", VerdictKind.REFUSED_LEGACY, "no in-place path exists yet"),
         ("4", VerdictKind.REFUSED_LEGACY, "no in-place path exists yet"),
         ("7", VerdictKind.REFUSED_FORMAT, "newer Flue version"),
-        ("x", VerdictKind.REFUSED_FORMAT, "not recognized"),
+        ("x", VerdictKind.REFUSED_FORMAT, "unrecognized"),
     ],
 )
 def test_row_4_another_legacy_stamp_is_refused_and_left(database: Database, stored: str, kind: VerdictKind, message: str) -> None:
