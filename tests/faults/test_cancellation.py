@@ -124,7 +124,8 @@ async def test_a_call_cancelled_while_its_connection_is_made_ready(aflue: AsyncF
         raise asyncio.CancelledError
 
     monkeypatch.setattr(dialect, "set_isolation_level", cancelled)
-    with pytest.raises(asyncio.CancelledError):
+    # Kept, with the frames of its traceback: what it leaves behind must not be found by the garbage collector only.
+    with pytest.raises(asyncio.CancelledError) as _kept:
         await aflue.submissions.has_unsettled()
     await nothing_left(aflue)
     assert not await aflue.submissions.has_unsettled()
