@@ -275,10 +275,10 @@ def child(place: Place, kind: str, way: str, amount: int) -> None:
     else:
         action = put_plain(place, way) if kind == "put" else open_plain(place, way, size)
     with Peak() as peak:
-        started = time.perf_counter()
+        started, cpu = time.perf_counter(), time.process_time()
         action()
-        seconds = time.perf_counter() - started
-    print(json.dumps({"seconds": seconds, "peak": peak.growth}), flush=True)
+        seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
+    print(json.dumps({"seconds": seconds, "cpu": cpu, "peak": peak.growth}), flush=True)
     os._exit(0)  # no time is spent on closing clients
 
 
@@ -307,7 +307,8 @@ def report(results: dict[str, dict[str, list[dict[str, float]]]], arguments: arg
             if kind == "small":
                 print(f"{kind:6} {way:22} {best / arguments.small * 1e6:8.0f} µs each {arguments.small / best:8.0f} /s")
             else:
-                print(f"{kind:6} {way:22} {arguments.mib / best:8.0f} MiB/s  peak +{max(run['peak'] for run in runs):.0f} MiB")
+                peak, cpu = max(run["peak"] for run in runs), min(run["cpu"] for run in runs)
+                print(f"{kind:6} {way:22} {arguments.mib / best:8.0f} MiB/s  peak +{peak:.0f} MiB  cpu {cpu:.2f} s")
 
 
 @contextmanager

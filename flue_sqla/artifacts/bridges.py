@@ -10,6 +10,7 @@ from itertools import islice
 from typing import Any, BinaryIO, Protocol, TypeVar
 
 from flue_sqla.artifacts.keys import check_key
+from flue_sqla.artifacts.parts import PartPlan
 from flue_sqla.artifacts.portal import Portal
 from flue_sqla.artifacts.readers import AwaitedReader, RangeReader
 from flue_sqla.artifacts.store import AsyncReader, AsyncUpload, Buffer, ObjectInfo, ObjectStore, RangedStore, Upload
@@ -124,10 +125,16 @@ class PortalStore:
         self._lock = threading.Lock()
         self._portal: Portal | None = None
         self._store = factory()
-        self.kind = self._store.kind
-        self.plan = self._store.plan
-        self._pace = self._store.pace
         reset_in_child(self)
+
+    @property
+    def kind(self) -> str:
+        return self._store.kind
+
+    @property
+    def plan(self) -> PartPlan:
+        # Asked anew each time: a forked child may have another engine.
+        return self._store.plan
 
     def begin(self, key: str, *, size: int | None = None, content_type: str | None = None) -> Upload:
         portal, store = self._running()
@@ -136,7 +143,7 @@ class PortalStore:
     def open(self, key: str, size: int) -> BinaryIO:
         check_key(key)
         portal, store = self._running()
-        raw = RangeReader(size, lambda start, end: portal.submit(store.fetch(key, start, end)), self._pace)
+        raw = RangeReader(size, lambda start, end: portal.submit(store.fetch(key, start, end)), store.pace)
         return io.BufferedReader(raw, buffer_size=128 * 1024)
 
     def read_range(self, key: str, start: int, end: int) -> bytes:

@@ -49,7 +49,7 @@ async def _store(runtime: Runtime, store: AsyncObjectStore, request: PutRequest,
     digest = StreamDigest()
     try:
         await _pump(runtime, source, Assembler(store.plan, source.size), digest, upload, request)
-        sha256 = digest.hexdigest()
+        sha256 = await runtime.hexdigest(digest)
         request.check_digest(sha256)
         await upload.complete()
     except BaseException:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ MIB = 1024 * 1024
 _DOUBLINGS = 10
 # Below this a thread switch costs more than the hash.
 _INLINE_HASH = 256 * 1024
+_BEHIND = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,45 +113,50 @@ class Assembler:
 
 
 class StreamDigest:
-    """SHA-256 and size of a stream; large parts are hashed on a thread, one behind the upload."""
+    """SHA-256 and size of a stream. Large parts are hashed on a thread, a few behind the upload, which holds them anyway."""
 
     def __init__(self) -> None:
         self._sha256 = hashlib.sha256()
         self._worker: ThreadPoolExecutor | None = None
-        self._previous: Future[None] | None = None
+        self._pending: deque[Future[None]] = deque()
         self.size = 0
 
     def add(self, part: bytes) -> None:
-        """Hash ``part`` after waiting for the one before it."""
-        if self._previous is not None:
-            self._previous.result()
+        """Hash ``part``; waits while too many are behind."""
+        while len(self._pending) >= _BEHIND:
+            self._pending.popleft().result()
         self._submit(part)
 
     async def add_async(self, part: bytes) -> None:
         """As :meth:`add`, without blocking the event loop."""
-        if self._previous is not None and not self._previous.done():
-            await asyncio.wrap_future(self._previous)
+        await self.settle_async(_BEHIND - 1)
         self._submit(part)
+
+    async def settle_async(self, behind: int = 0) -> None:
+        """Wait until no more than ``behind`` parts are still to be hashed."""
+        while len(self._pending) > behind:
+            oldest = self._pending.popleft()
+            if not oldest.done():
+                await asyncio.wrap_future(oldest)
 
     def hexdigest(self) -> str:
         """64 lower-case hex digits; call it after the last part."""
-        if self._previous is not None:
-            self._previous.result()
+        while self._pending:
+            self._pending.popleft().result()
         self.close()
         return self._sha256.hexdigest()
 
     def close(self) -> None:
         """Let the thread end."""
         if self._worker is not None:
-            self._worker.shutdown(wait=False)
+            self._worker.shutdown(wait=False, cancel_futures=True)
             self._worker = None
 
     def _submit(self, part: bytes) -> None:
         self.size += len(part)
-        if len(part) < _INLINE_HASH:
+        if self._worker is None and len(part) < _INLINE_HASH:
             self._sha256.update(part)
-            self._previous = None
             return
         if self._worker is None:
             self._worker = ThreadPoolExecutor(1, thread_name_prefix="flue-digest")
-        self._previous = self._worker.submit(self._sha256.update, part)
+        self._pending.append(self._worker.submit(self._sha256.update, part))

@@ -41,6 +41,10 @@ class Runtime(Protocol):
         """Add ``part`` to ``digest``, beside what follows."""
         ...
 
+    async def hexdigest(self, digest: StreamDigest) -> str:
+        """What was hashed, once all of it is."""
+        ...
+
     async def each(self, work: list[Coroutine[Any, Any, T]]) -> list[T]:
         """The results of all of ``work``, at once where that is possible."""
         ...
@@ -62,6 +66,9 @@ class BlockingRuntime:
 
     async def hash(self, digest: StreamDigest, part: bytes) -> None:
         digest.add(part)
+
+    async def hexdigest(self, digest: StreamDigest) -> str:
+        return digest.hexdigest()
 
     async def each(self, work: list[Coroutine[Any, Any, T]]) -> list[T]:
         return [await one for one in work]
@@ -90,6 +97,10 @@ class AsyncRuntime:
 
     async def hash(self, digest: StreamDigest, part: bytes) -> None:
         await digest.add_async(part)
+
+    async def hexdigest(self, digest: StreamDigest) -> str:
+        await digest.settle_async()
+        return digest.hexdigest()
 
     async def each(self, work: list[Coroutine[Any, Any, T]]) -> list[T]:
         return await asyncio.gather(*work)

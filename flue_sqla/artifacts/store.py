@@ -46,8 +46,15 @@ class Upload(Protocol):
 class ObjectStore(Protocol):
     """Blocking access to the objects below one root."""
 
-    kind: str
-    plan: PartPlan
+    @property
+    def kind(self) -> str:
+        """``fs``, ``s3``, ``memory`` or the scheme of another filesystem."""
+        ...
+
+    @property
+    def plan(self) -> PartPlan:
+        """The sizes of the parts that an upload is to be sent."""
+        ...
 
     def begin(self, key: str, *, size: int | None = None, content_type: str | None = None) -> Upload:
         """An upload to ``key`` that has not begun; ``size`` in bytes is a hint that chooses the part size."""
@@ -120,8 +127,11 @@ class AsyncReader(Protocol):
 class AsyncObjectStore(Protocol):
     """As :class:`ObjectStore`, awaited."""
 
-    kind: str
-    plan: PartPlan
+    @property
+    def kind(self) -> str: ...
+
+    @property
+    def plan(self) -> PartPlan: ...
 
     def begin(self, key: str, *, size: int | None = None, content_type: str | None = None) -> AsyncUpload: ...
 
@@ -147,7 +157,8 @@ class AsyncObjectStore(Protocol):
 class RangedStore(AsyncObjectStore, Protocol):
     """An async store whose files are read by ranges, at this pace."""
 
-    pace: Pace
+    @property
+    def pace(self) -> Pace: ...
 
     async def fetch(self, key: str, start: int, end: int) -> Buffer:
         """As ``read_range``, in whatever form the engine's buffer has, so that a reader copies it only once."""

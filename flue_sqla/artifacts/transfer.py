@@ -161,7 +161,7 @@ class _Transfer:
         digest = StreamDigest()
         try:
             await self._pump(artifact, reader, upload, digest)
-            if digest.size != artifact.size or digest.hexdigest() != artifact.sha256:
+            if digest.size != artifact.size or await self.runtime.hexdigest(digest) != artifact.sha256:
                 raise ArtifactIntegrityError(
                     f"Artifact {artifact.id!r} is not what was stored, so it was not copied and no row was switched.",
                     meta={"artifactId": artifact.id, "size": artifact.size, "sha256": artifact.sha256},

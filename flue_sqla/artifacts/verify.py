@@ -76,7 +76,7 @@ async def stored_digest(runtime: Runtime, store: AsyncObjectStore, key: str, siz
     try:
         while data := await reader.read(4 * MIB):
             await runtime.hash(digest, data)
-        return digest.hexdigest()
+        return await runtime.hexdigest(digest)
     finally:
         digest.close()
         await reader.aclose()
