@@ -150,7 +150,7 @@ class AdmissionPart(SubmissionPart):
         self._key("submission_id", prepared.submission_id)
         self._key("session_key", prepared.values["session_key"])
         admission: Admission | None = None
-        if self.dialect.single_statement and not prepared.chunks:
+        if self._dialect.single_statement and not prepared.chunks:
             admission = self._scope.single(lambda executor: self._decide(executor, prepared, self._look_once(executor, prepared)))
         if admission is None:
             admission = self._scope.write(lambda executor: self._admit_locked(executor, prepared))
@@ -159,10 +159,10 @@ class AdmissionPart(SubmissionPart):
         return admission
 
     def _admit_locked(self, executor: Executor, prepared: _Prepared) -> Admission:
-        self.dialect.check_packet(executor, prepared.values["payload"])
-        self.dialect.lock_session(executor, prepared.values["session_key"])
+        self._dialect.check_packet(executor, prepared.values["payload"])
+        self._dialect.lock_session(executor, prepared.values["session_key"])
         admission: Admission | None = None
-        if self.dialect.single_statement:
+        if self._dialect.single_statement:
             admission = self._decide(executor, prepared, self._look_once(executor, prepared))
         if admission is None:
             admission = self._decide(executor, prepared, self._look(executor, prepared))
@@ -175,9 +175,9 @@ class AdmissionPart(SubmissionPart):
 
     def _look_once(self, executor: Executor, prepared: _Prepared) -> _Found:
         parameters = {name: value for name, value in prepared.values.items() if name != "status"}
-        if self.notifies:
-            parameters |= self.queue_notification
-        result = executor.execute(_NOTIFYING if self.notifies else _SILENT, parameters).all()
+        if self._notifies:
+            parameters |= self._queue_notification
+        result = executor.execute(_NOTIFYING if self._notifies else _SILENT, parameters).all()
         first = result[0]
         return _Found(first.receipt, first.marker, None if first.sequence is None else grouped(result)[0])
 
@@ -186,12 +186,12 @@ class AdmissionPart(SubmissionPart):
         marker = executor.execute(_MARKER, {"locked_key": prepared.values["session_key"]}).scalar()
         if receipt is not None or marker is not None:
             return _Found(receipt, marker, None)
-        inserted = executor.execute(self.dialect.insert_ignore(_s).values(_VALUES), prepared.values).rowcount == 1
+        inserted = executor.execute(self._dialect.insert_ignore(_s).values(_VALUES), prepared.values).rowcount == 1
         if inserted and (receipt := executor.execute(_RECEIPT, {"id": prepared.submission_id}).scalar()) is not None:
             # The row was pruned between the two looks: the insertion waited for that, and found its place free.
             executor.execute(_TAKE_BACK, {"id": prepared.submission_id})
             return _Found(receipt, None, None)
-        return _Found(None, None, self.row(executor, prepared.submission_id, newest=True))
+        return _Found(None, None, self._row(executor, prepared.submission_id, newest=True))
 
     def _decide(self, executor: Executor, prepared: _Prepared, found: _Found) -> Admission | None:
         """The admission, or None when nothing was found and nothing was inserted."""
@@ -222,7 +222,7 @@ class AdmissionPart(SubmissionPart):
     def _insert_chunks(self, executor: Executor, prepared: _Prepared) -> None:
         rows = [{"submission_id": prepared.submission_id, **_chunk_values(chunk)} for chunk in prepared.chunks]
         for row in rows:
-            self.dialect.check_packet(executor, row["data"])
+            self._dialect.check_packet(executor, row["data"])
         # Chunk by chunk: together, the images of one message may exceed what a statement may carry.
         for row in rows:
             executor.execute(sa.insert(submission_chunks), row)

@@ -35,13 +35,13 @@ class Transition:
 
     def run(self, part: SubmissionPart, executor: Executor, parameters: dict[str, Any]) -> StoredRow | None:
         """The changed row, or None when the gate failed. ``parameters["id"]`` is the submission."""
-        if not part.dialect.single_statement:
+        if not part._dialect.single_statement:
             if executor.execute(self._update, parameters).rowcount != 1:
                 return None
-            return part.row(executor, parameters["id"])
-        if part.notifies:
-            parameters = {**parameters, **part.queue_notification}
-        rows = grouped(executor.execute(self._notifying if part.notifies else self._silent, parameters))
+            return part._row(executor, parameters["id"])
+        if part._notifies:
+            parameters = {**parameters, **part._queue_notification}
+        rows = grouped(executor.execute(self._notifying if part._notifies else self._silent, parameters))
         return rows[0] if rows else None
 
 
@@ -50,26 +50,26 @@ class SubmissionPart:
 
     def __init__(self, scope: Scope) -> None:
         self._scope = scope
-        self.dialect = scope.dialect
+        self._dialect = scope.dialect
 
     def _now(self) -> int:
         return self._scope.clock.now()
 
     @cached_property
-    def notifies(self) -> bool:
+    def _notifies(self) -> bool:
         """Whether statements tell other processes about themselves."""
         return notifies(self._scope)
 
     @cached_property
-    def queue_notification(self) -> dict[str, str]:
+    def _queue_notification(self) -> dict[str, str]:
         """Parameters of :func:`notification` for the queue."""
         return notification_of(self._scope, QUEUE_TOPIC, "queue_payload")
 
-    def settled_notification(self, submission_id: str) -> dict[str, str]:
+    def _settled_notification(self, submission_id: str) -> dict[str, str]:
         """Parameters of the notifications that a settlement sends."""
-        return {**self.queue_notification, **notification_of(self._scope, settled_topic(submission_id), "settled_payload")}
+        return {**self._queue_notification, **notification_of(self._scope, settled_topic(submission_id), "settled_payload")}
 
-    def row(self, executor: Executor, submission_id: str, *, newest: bool = False) -> StoredRow | None:
+    def _row(self, executor: Executor, submission_id: str, *, newest: bool = False) -> StoredRow | None:
         """The stored row with its chunks, or None; ``newest`` locks it, and so sees it in a host's older snapshot too."""
         rows = grouped(executor.execute(_NEWEST_BY_ID if newest else _BY_ID, {"id": submission_id}))
         return rows[0] if rows else None
@@ -79,7 +79,7 @@ class SubmissionPart:
 
         A number must not get through: MySQL takes 0 for every text that does not begin with a digit.
         """
-        self.dialect.check_key(column, require_storable(value, column))
+        self._dialect.check_key(column, require_storable(value, column))
         return value
 
     def _gate(self, attempt: Attempt) -> dict[str, str]:

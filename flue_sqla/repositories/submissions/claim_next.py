@@ -192,8 +192,8 @@ class ClaimNextPart(ClaimPart):
             "deadline": now + DEFAULT_TIMEOUT_MS,
         }
         names = list(dict.fromkeys(agents))
-        if self.dialect.single_statement:
-            statement = _CLAIM(self.dialect)(len(names))
+        if self._dialect.single_statement:
+            statement = _CLAIM(self._dialect)(len(names))
             ranges = {**parameters, **self._ranges(names), "limit": limit, "attempts": attempts}
             rows = self._scope.single(
                 lambda executor: grouped(executor.execute(statement, ranges)),
@@ -207,7 +207,7 @@ class ClaimNextPart(ClaimPart):
     def _claim_each(self, names: list[str], attempts: list[str], parameters: dict[str, Any]) -> list[StoredRow]:
         """Claim candidate by candidate, each in a short transaction of its own, so that workers do not wait for each other's batches."""
         rows: list[StoredRow] = []
-        for statement in _CANDIDATES(self.dialect)(len(names)):
+        for statement in _CANDIDATES(self._dialect)(len(names)):
             # More candidates than needed: other workers look at the same ones.
             wanted = {**self._ranges(names), "limit": 2 * len(attempts) + 8}
             known = {row.values["submission_id"] for row in rows}

@@ -108,7 +108,7 @@ class ClaimPart(SubmissionPart):
             "now": now,
             "deadline": now + DEFAULT_TIMEOUT_MS,
         }
-        if self.dialect.single_statement:
+        if self._dialect.single_statement:
             return self._claim_alone(parameters)
         return self._scope.write(
             lambda executor: self._claim_parsed(executor, parameters),
@@ -148,8 +148,8 @@ class ClaimPart(SubmissionPart):
         lane = executor.execute(_HEAD, {"id": parameters["id"]}).scalar()
         if lane is None:
             return None
-        if self.dialect.lane_locks:
-            self.dialect.lock_session(executor, lane)
+        if self._dialect.lane_locks:
+            self._dialect.lock_session(executor, lane)
         sequence = executor.execute(_LOCKED, {"id": parameters["id"]}).scalar()
         if sequence is None:
             return None
@@ -159,7 +159,7 @@ class ClaimPart(SubmissionPart):
         taken.pop("id")
         if executor.execute(_TAKE, taken).rowcount != 1:
             return None
-        return self.row(executor, parameters["id"])
+        return self._row(executor, parameters["id"])
 
     def _ours(self, executor: Executor, parameters: dict[str, Any]) -> StoredRow | None:
         rows = grouped(executor.execute(_OURS, _only(("id", "attempt"), parameters)))

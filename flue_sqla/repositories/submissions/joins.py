@@ -103,8 +103,8 @@ class JoinPart(SubmissionPart):
         lane = executor.execute(_LANE, gate).scalar()
         if lane is None:
             return []
-        if self.dialect.lane_locks:
-            self.dialect.lock_session(executor, lane)
+        if self._dialect.lane_locks:
+            self._dialect.lock_session(executor, lane)
         if executor.execute(_TOUCH_HOST, gate).rowcount != 1:
             return []
         accepted: list[tuple[StoredRow, Submission]] = []
@@ -187,7 +187,7 @@ class JoinPart(SubmissionPart):
     ) -> bool:
         gate = self._host_gate(host)
         parameters = {"id": self._key("submission_id", submission_id), **values}
-        if self.dialect.single_statement:
+        if self._dialect.single_statement:
             return self._scope.single(
                 lambda executor: executor.execute(alone, {**gate, **parameters}).rowcount == 1, confirm=confirm, lost=lost
             )

@@ -152,7 +152,7 @@ class OwnershipPart(SubmissionPart):
             parameters |= {"owner": self._key("owner_id", lease.owner_id), "lease": until}
 
         def arrived(executor: Executor) -> Submission | None:
-            row = self.row(executor, attempt.submission_id)
+            row = self._row(executor, attempt.submission_id)
             ours = row is not None and row.values["status"] == "running" and row.values["attempt_id"] == next_attempt_id
             return self._parsed(row) if ours else None
 
@@ -177,7 +177,7 @@ class OwnershipPart(SubmissionPart):
             The ids of all queued, running, joining and joined submissions of the session, in no particular order.
         """
         parameters = {"lane": self._key("session_key", session_key), "now": self._now()}
-        if self.dialect.update_returning:
+        if self._dialect.update_returning:
             ids = self._scope.single(lambda executor: list(executor.execute(_ABORT_RETURNING, parameters).scalars()))
         else:
             ids = self._scope.write(lambda executor: self._abort_locked(executor, parameters))
@@ -197,6 +197,6 @@ class OwnershipPart(SubmissionPart):
         def operation(executor: Executor) -> Submission | None:
             return self._parsed(transition.run(self, executor, parameters))
 
-        if self.dialect.single_statement:
+        if self._dialect.single_statement:
             return self._scope.single(operation, confirm=confirm)
         return self._scope.write(operation, confirm=confirm)

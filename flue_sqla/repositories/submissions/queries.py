@@ -84,7 +84,7 @@ class Queries(SubmissionPart):
             MalformedRowError: the row breaks the contract (spec/submissions.md §5.1).
         """
         self._key("submission_id", submission_id)
-        return self._parsed(self._scope.read(lambda executor: self.row(executor, submission_id)))
+        return self._parsed(self._scope.read(lambda executor: self._row(executor, submission_id)))
 
     def has_unsettled(self) -> bool:
         """Whether anything is not settled yet."""

@@ -143,7 +143,7 @@ class SettlementPart(SubmissionPart):
             "now": self._now(),
         }
         session_key: str | None = None
-        if self.dialect.single_statement:
+        if self._dialect.single_statement:
             session_key = self._scope.single(lambda executor: executor.execute(_RESERVE_ALONE, parameters).scalar())
         if session_key is None:
             session_key = self._scope.write(lambda executor: self._reserve_locked(executor, parameters))
@@ -158,7 +158,7 @@ class SettlementPart(SubmissionPart):
         )
 
     def _reserve_locked(self, executor: Executor, parameters: dict[str, Any]) -> str | None:
-        self.dialect.check_packet(executor, parameters["record"])
+        self._dialect.check_packet(executor, parameters["record"])
         row = executor.execute(_STATE, {"id": parameters["id"]}).first()
         if row is None:
             return None
@@ -210,7 +210,7 @@ class SettlementPart(SubmissionPart):
         parameters = {"id": self._key("submission_id", submission_id), "now": self._now(), "message": message}
 
         def operation(executor: Executor) -> bool:
-            self.dialect.check_packet(executor, message)
+            self._dialect.check_packet(executor, message)
             return executor.execute(_SETTLE_QUEUED, parameters).rowcount == 1
 
         def arrived(executor: Executor) -> bool:
@@ -235,9 +235,9 @@ class SettlementPart(SubmissionPart):
     ) -> bool:
         parameters = {**parameters, "now": self._now()}
         done = False
-        if self.dialect.single_statement:
-            notified = parameters | (self.settled_notification(parameters["id"]) if self.notifies else {})
-            statement = _statement(kind, self.notifies)
+        if self._dialect.single_statement:
+            notified = parameters | (self._settled_notification(parameters["id"]) if self._notifies else {})
+            statement = _statement(kind, self._notifies)
             done = self._scope.single(lambda executor: executor.execute(statement, notified).first() is not None, confirm=arrived)
         if not done:
             done = self._scope.write(lambda executor: locked(executor, parameters), confirm=arrived)
@@ -246,7 +246,7 @@ class SettlementPart(SubmissionPart):
         return done
 
     def _end_locked(self, executor: Executor, parameters: dict[str, Any]) -> bool:
-        self.dialect.check_packet(executor, parameters["message"] or "")
+        self._dialect.check_packet(executor, parameters["message"] or "")
         if executor.execute(_END, parameters).rowcount != 1:
             return False
         fan_out(executor, parameters["id"], now=parameters["now"], error=parameters["message"])
@@ -258,7 +258,7 @@ class SettlementPart(SubmissionPart):
         if record is None:
             return False
         parameters = {**parameters, "message": _final_error(record, parameters["message"])}
-        self.dialect.check_packet(executor, parameters["message"] or "")
+        self._dialect.check_packet(executor, parameters["message"] or "")
         if executor.execute(_FINALIZE, parameters).rowcount != 1:
             return False
         fan_out(executor, parameters["id"], now=parameters["now"], error=parameters["message"])
