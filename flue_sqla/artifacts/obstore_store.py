@@ -198,10 +198,11 @@ class ObstoreUpload:
         self._may_be_visible = True
         with obstore_failures("write", self._key):
             if self._put is None:
-                self._put = asyncio.ensure_future(
-                    self._store.client.put_async(self._path, b"".join(self._head), attributes=self._attributes, use_multipart=False)
+                body = b"".join(self._head)
+                self._put = put = asyncio.ensure_future(
+                    self._store.client.put_async(self._path, body, attributes=self._attributes, use_multipart=False)
                 )
-                await asyncio.shield(self._put)
+                await asyncio.shield(put)
             else:
                 await self._finish()
 

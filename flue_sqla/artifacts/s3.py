@@ -212,7 +212,7 @@ def _filesystem(options: StoreOptions) -> Any:
         ) from error
     from flue_sqla.artifacts.s3_credentials import session_for
 
-    given = {"key": options.access_key_id, "secret": options.secret_access_key, "token": options.session_token}
+    given: dict[str, Any] = {"key": options.access_key_id, "secret": options.secret_access_key, "token": options.session_token}
     if options.role_arn is not None:
         given = {}  # they only serve to assume the role
     with s3_failures("connect", None):

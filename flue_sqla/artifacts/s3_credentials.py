@@ -34,7 +34,8 @@ def _assumed(session: Any, options: StoreOptions) -> Any:
 
     async def assume() -> dict[str, Any]:
         async with source.create_client("sts", region_name=options.region or "us-east-1") as sts:
-            answer = await sts.assume_role(RoleArn=options.role_arn, RoleSessionName="flue-sqla")
+            client: Any = sts
+            answer = await client.assume_role(RoleArn=options.role_arn, RoleSessionName="flue-sqla")
         issued = answer["Credentials"]
         return {
             "access_key": issued["AccessKeyId"],

@@ -39,7 +39,7 @@ def source_of(given: AnySource, call: Call, *, allow_async: bool) -> ByteSource:
         InvalidInputError: it is none of the kinds that can be read.
     """
     if isinstance(given, bytes | bytearray | memoryview):
-        return _Bytes(given)
+        return _Bytes(cast(Buffer, given))
     if isinstance(given, str | os.PathLike):
         return _PathSource(Path(given), call)
     read = getattr(given, "read", None)
