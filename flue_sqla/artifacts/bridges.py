@@ -5,7 +5,11 @@ from __future__ import annotations
 import asyncio
 import io
 import threading
+import weakref
 from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import Future
+from contextlib import suppress
+from functools import partial
 from itertools import islice
 from typing import Any, BinaryIO, Protocol, TypeVar
 
@@ -28,6 +32,8 @@ class Call(Protocol):
 
 
 _PAGE = 500
+_PATIENCE = 5.0
+"""Seconds for the clients of a store to close."""
 
 # What a forked child inherited and must neither use nor finalise: its sockets are the parent's.
 _abandoned: list[object] = []
@@ -124,6 +130,7 @@ class PortalStore:
         self._factory = factory
         self._lock = threading.Lock()
         self._portal: Portal | None = None
+        self._ending: weakref.finalize[..., Any] | None = None
         self._store = factory()
         reset_in_child(self)
 
@@ -143,7 +150,8 @@ class PortalStore:
     def open(self, key: str, size: int) -> BinaryIO:
         check_key(key)
         portal, store = self._running()
-        raw = RangeReader(size, lambda start, end: portal.submit(store.fetch(key, start, end)), store.pace)
+        # Bound to this store, so that an open file keeps its clients alive.
+        raw = RangeReader(size, partial(self._fetch, portal, store, key), store.pace)
         return io.BufferedReader(raw, buffer_size=128 * 1024)
 
     def read_range(self, key: str, start: int, end: int) -> bytes:
@@ -178,23 +186,29 @@ class PortalStore:
 
     def close(self) -> None:
         with self._lock:
-            if self._portal is not None:
-                self._portal.call(self._store.close())
-                self._portal.close()
-            self._portal = None
+            if self._ending is not None:
+                self._ending()
+            self._portal = self._ending = None
             self._store = self._factory()
+
+    def _fetch(self, portal: Portal, store: RangedStore, key: str, start: int, end: int) -> Future[Buffer]:
+        return portal.submit(store.fetch(key, start, end))
 
     def _running(self) -> tuple[Portal, RangedStore]:
         with self._lock:
             if self._portal is None:
                 self._portal = Portal()
+                # For whoever forgets to close: sockets are closed with the store or, at the latest, with the process.
+                self._ending = weakref.finalize(self, _end, self._portal, self._store)
             return self._portal, self._store
 
     def forget_parent(self) -> None:
         """In a forked child: the loop's thread is gone and the sockets are the parent's."""
         self._lock = threading.Lock()
         _abandoned.append((self._portal, self._store))
-        self._portal = None
+        if self._ending is not None:
+            self._ending.detach()
+        self._portal = self._ending = None
         self._store = self._factory()
 
 
@@ -217,6 +231,12 @@ class PortalUpload:
 
 def _next_page(found: Iterator[ObjectInfo]) -> list[ObjectInfo]:
     return [*islice(found, _PAGE)]
+
+
+def _end(portal: Portal, store: RangedStore) -> None:
+    with suppress(TimeoutError):
+        portal.submit(store.close()).result(_PATIENCE)
+    portal.close()
 
 
 async def _take(found: AsyncIterator[ObjectInfo]) -> list[ObjectInfo]:

@@ -103,7 +103,9 @@ def test_7_instances_belong_to_one_loop_and_are_never_shared(seaweedfs: Any) -> 
     assert dict(s3fs.S3FileSystem._cache) == cached, "nothing of ours is in fsspec's global cache"
 
 
-def test_7_nothing_is_left_open(seaweedfs: Any, recwarn: pytest.WarningsRecorder) -> None:
+@pytest.mark.parametrize("end", ["stores.close()", "del stores", "pass"])
+def test_7_nothing_is_left_open(seaweedfs: Any, end: str) -> None:
+    """Also when the blocking face is not closed but forgotten."""
     script = f"""
 import asyncio, gc, warnings
 warnings.simplefilter("error")
@@ -117,13 +119,28 @@ async def use():
 asyncio.run(use())
 stores = Stores(options)
 stores.blocking().begin("tenant/two").complete()
-stores.close()
+{end}
 gc.collect()
 print("done")
 """
     done = subprocess.run([sys.executable, "-X", "dev", "-c", script], capture_output=True, text=True, check=False, timeout=60)
     assert done.stdout == "done\n", done.stderr
     assert "Unclosed" not in done.stderr
+
+
+@places("seaweedfs-s3fs", "seaweedfs-obstore")
+def test_7_an_open_file_outlives_its_flue(migrated: Any, place: Any) -> None:
+    import gc
+
+    from tests.artifacts.crash import flue_on
+
+    flue = flue_on(migrated.url, place)
+    data = os.urandom(9 * MIB)
+    file = flue.artifacts.open(flue.artifacts.put(data, name="x").id)
+    del flue
+    gc.collect()
+    with file:
+        assert file.read() == data
 
 
 @places("seaweedfs-s3fs", "seaweedfs-obstore", "folder")
