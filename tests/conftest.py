@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import os
 
+import hypothesis
 import pytest
 
 pytest_plugins = ["tests.databases.fixtures", "tests.databases.stores"]
+
+# No deadline: on a busy machine it says nothing about the code. A build judges a change and not the luck of the draw, so there the
+# examples are the same each time; everywhere else each run looks at new ones.
+hypothesis.settings.register_profile("flue", deadline=None)
+hypothesis.settings.register_profile("ci", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "flue")
 
 
 @pytest.fixture(autouse=True)

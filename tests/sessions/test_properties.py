@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from flue_sqla import Flue
@@ -63,6 +63,7 @@ def expected_context(known: Json | None) -> list[str]:
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(history=steps)
+@example(history=[("save", [compaction("n0", None, None)], False), ("append", [message("n1", "n1", [picture("")])], False)])
 def test_a_session_is_what_its_history_made_it(memory_flue: Flue, history: list[tuple[str, list[Json], bool]]) -> None:
     sessions = memory_flue.sessions
     sessions.delete(KEY)

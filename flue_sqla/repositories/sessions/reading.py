@@ -34,17 +34,18 @@ def rows_of(key: str, result: Iterable[sa.Row[Any]]) -> Rows:
         MalformedRowError: the head or an entry is not what was stored, or images are missing.
     """
     head: Head | None = None
-    found: dict[str, tuple[int, str, list[Chunk]]] = {}
+    # Keyed, since a walk through a circle of parents comes by the same entry and its chunks more than once.
+    found: dict[str, tuple[int, str, dict[tuple[str, int], Chunk]]] = {}
     for row in result:
         part, position, entry_id, data, image_id, index, count, chunk = tuple(row)
         if part == 0:
             head = parse_head(key, data)
             continue
-        _, _, chunks = found.setdefault(entry_id, (position, data, []))
+        _, _, chunks = found.setdefault(entry_id, (position, data, {}))
         if image_id is not None:
-            chunks.append(Chunk(image_id, index, count, chunk))
+            chunks[image_id, index] = Chunk(image_id, index, count, chunk)
     ordered = sorted(found.items(), key=lambda item: item[1][0])
-    return Rows(head, [_entry(key, entry_id, data, chunks) for entry_id, (_, data, chunks) in ordered])
+    return Rows(head, [_entry(key, entry_id, data, list(chunks.values())) for entry_id, (_, data, chunks) in ordered])
 
 
 def _entry(key: str, entry_id: str, data: str, chunks: list[Chunk]) -> Json:
