@@ -21,7 +21,7 @@ from flue_sqla.async_repositories import AsyncAttachments, AsyncConversations, A
 from flue_sqla.async_runs import AsyncRuns
 from flue_sqla.async_sessions import AsyncSessions
 from flue_sqla.clock import Clock
-from flue_sqla.engines import create_async_engine
+from flue_sqla.dialects.engines import create_async_engine
 from flue_sqla.errors import ConfigurationError
 from flue_sqla.flue import Flue, Repositories, not_settled
 from flue_sqla.listening import AsyncListening

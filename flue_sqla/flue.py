@@ -20,7 +20,7 @@ from flue_sqla.artifacts import Artifacts, StoreOptions, Stores
 from flue_sqla.clock import Clock, SystemClock
 from flue_sqla.commit_hooks import on_commit
 from flue_sqla.dialects import DialectImpl, implementation
-from flue_sqla.engines import create_engine
+from flue_sqla.dialects.engines import create_engine
 from flue_sqla.errors import ConfigurationError, FlueError, WaitTimeoutError
 from flue_sqla.listening import Listening
 from flue_sqla.listening.conversations import LiveConversations

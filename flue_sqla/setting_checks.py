@@ -12,7 +12,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 import sqlalchemy as sa
 
-from flue_sqla.engines import normalize_url
+from flue_sqla.dialects.engines import normalize_url
 from flue_sqla.errors import ConfigurationError
 
 __all__ = ["artifact_url", "boolean", "bucket_name", "database_url", "endpoint", "identifier", "key_prefix", "postgres_url", "role_arn"]

@@ -11,8 +11,8 @@ from flue_sqla.checks.redaction import Redactor, secrets_of_environment, secrets
 from flue_sqla.checks.report import Area, CheckReport
 from flue_sqla.checks.steps import Steps
 from flue_sqla.checks.store import StoreChecks, store_kind
+from flue_sqla.dialects.engines import create_engine, normalize_url
 from flue_sqla.dialects.inspection import inspection
-from flue_sqla.engines import create_engine, normalize_url
 from flue_sqla.errors import ConfigurationError
 from flue_sqla.flue import Flue
 from flue_sqla.models import profile_of

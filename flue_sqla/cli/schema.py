@@ -137,6 +137,6 @@ def sql(call: Invocation, dialect: str | None, adopt: bool, grants: bool, app_ro
 
 
 def _dialect_of(url: str) -> str:
-    from flue_sqla.engines import normalize_url
+    from flue_sqla.dialects.engines import normalize_url
 
     return normalize_url(url).get_backend_name()

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import PoolProxiedConnection
 
-from flue_sqla.engines import create_async_engine, create_engine
+from flue_sqla.dialects.engines import create_async_engine, create_engine
 
 __all__ = ["async_listen_engine", "detached", "driver_connection", "introduce", "listen_engine", "open_detached", "send"]
 

@@ -20,7 +20,7 @@ from alembic.config import Config
 from alembic.util import CommandError
 
 from flue_sqla.dialects.ddl import NO_TRANSLATION, schema_dialect
-from flue_sqla.engines import create_engine, normalize_url
+from flue_sqla.dialects.engines import create_engine, normalize_url
 from flue_sqla.errors import ConfigurationError, FlueError
 from flue_sqla.models import metadata_for
 from flue_sqla.schema.comparison import Comparison

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from flue_sqla.engines import create_engine
+from flue_sqla.dialects.engines import create_engine
 from flue_sqla.errors import SchemaVersionError
 from flue_sqla.schema.boot import boot
 from flue_sqla.schema.verdict import Verdict, VerdictKind

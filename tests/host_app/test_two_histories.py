@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from flue_sqla.engines import create_engine
+from flue_sqla.dialects.engines import create_engine
 from flue_sqla.schema.boot import boot
 from flue_sqla.schema.verdict import VerdictKind
 from tests.databases.contract import Database

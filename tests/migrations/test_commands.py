@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flue_sqla.engines import create_engine
+from flue_sqla.dialects.engines import create_engine
 from flue_sqla.schema.boot import boot
 from flue_sqla.schema.verdict import VerdictKind
 from tests.databases.contract import Database

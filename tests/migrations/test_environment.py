@@ -10,7 +10,7 @@ from alembic import command
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from flue_sqla.dialects.ddl import schema_dialect
-from flue_sqla.engines import create_engine
+from flue_sqla.dialects.engines import create_engine
 from flue_sqla.errors import PersistedFormatVersionError
 from flue_sqla.schema.boot import boot
 from flue_sqla.schema.scripts import alembic_config

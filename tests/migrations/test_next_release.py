@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
 
-from flue_sqla.engines import create_engine
+from flue_sqla.dialects.engines import create_engine
 from flue_sqla.errors import SchemaVersionError
 from flue_sqla.schema import migrate, offline, verdict
 from flue_sqla.schema.boot import boot

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from flue_sqla.engines import create_engine
+from flue_sqla.dialects.engines import create_engine
 from flue_sqla.errors import ConfigurationError
 from flue_sqla.models import metadata_for
 from flue_sqla.schema.boot import boot

@@ -11,7 +11,9 @@ from typing import Any
 import sqlalchemy as sa
 
 _processes = multiprocessing.get_context("forkserver")
-_processes.set_forkserver_preload(["flue_sqla.engines", "flue_sqla.schema.boot", "flue_sqla.schema.revision", "tests.schema.booting"])
+_processes.set_forkserver_preload(
+    ["flue_sqla.dialects.engines", "flue_sqla.schema.boot", "flue_sqla.schema.revision", "tests.schema.booting"]
+)
 
 TIMEOUT_S = 90
 
@@ -50,7 +52,7 @@ def start(url: str, *, schema: str | None = None, stop_before: int | None = None
 
 
 def _boot(url: str, schema: str | None, stop_before: int | None, pipe: Connection) -> None:
-    from flue_sqla.engines import create_engine
+    from flue_sqla.dialects.engines import create_engine
     from flue_sqla.schema.boot import boot
 
     engine = create_engine(url)

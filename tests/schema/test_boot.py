@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool, QueuePool
 
-from flue_sqla.engines import create_engine
+from flue_sqla.dialects.engines import create_engine
 from flue_sqla.errors import ConfigurationError, SchemaVersionError
 from flue_sqla.schema.boot import boot
 from flue_sqla.schema.migrate import upgrade
@@ -62,7 +62,7 @@ def test_judging_leaves_a_transaction_usable_on_an_empty_database(engine: sa.Eng
 
 def test_no_alembic_on_a_current_database(migrated: Database) -> None:
     program = (
-        "import sys; from flue_sqla.engines import create_engine; from flue_sqla.schema.boot import boot;"
+        "import sys; from flue_sqla.dialects.engines import create_engine; from flue_sqla.schema.boot import boot;"
         f"print(boot(create_engine({migrated.url!r})).kind.value, 'alembic' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout == "current False\n"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from flue_sqla.engines import create_engine
+from flue_sqla.dialects.engines import create_engine
 from flue_sqla.errors import PersistedFormatVersionError, SchemaVersionError
 from flue_sqla.schema.boot import boot
 from flue_sqla.schema.verdict import Verdict, VerdictKind, judge

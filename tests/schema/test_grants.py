@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
 from flue_sqla import DirectInput, Flue
-from flue_sqla.engines import create_engine
+from flue_sqla.dialects.engines import create_engine
 from flue_sqla.errors import SchemaPermissionError
 from flue_sqla.schema import grants
 from flue_sqla.schema.boot import boot

@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from flue_sqla.dialects.ddl import schema_dialect
-from flue_sqla.engines import create_engine
+from flue_sqla.dialects.engines import create_engine
 from flue_sqla.errors import MigrationLockTimeout
 from flue_sqla.schema.boot import boot
 from flue_sqla.schema.verdict import VerdictKind

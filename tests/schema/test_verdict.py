@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy.dialects import postgresql, sqlite
 
 from flue_sqla.dialects.ddl import schema_dialect
-from flue_sqla.engines import create_engine
+from flue_sqla.dialects.engines import create_engine
 from flue_sqla.errors import FlueError, PersistedFormatVersionError, SchemaVersionError
 from flue_sqla.schema.boot import boot
 from flue_sqla.schema.facts import Facts, Placement

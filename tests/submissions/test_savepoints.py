@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from flue_sqla import Flue
-from flue_sqla.engines import create_engine
+from flue_sqla.dialects.engines import create_engine
 from tests.conversations.streams import PATH, append, owned_stream
 from tests.databases.contract import Database
 from tests.submissions.inputs import direct

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from flue_sqla import Flue
 from flue_sqla.asyncio import AsyncFlue
-from flue_sqla.engines import create_engine
+from flue_sqla.dialects.engines import create_engine
 from flue_sqla.errors import ConfigurationError, InvalidInputError, MalformedRowError, SerializationConflict, SessionDeletionError
 from flue_sqla.signals import QUEUE_TOPIC
 from tests.conversations.streams import append, owned_stream
