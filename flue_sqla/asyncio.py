@@ -119,6 +119,10 @@ class AsyncFlue(AsyncMaintenance, AsyncRepositories):
         settings: FlueSettings | None = None,
         clock: Clock | None = None,
     ) -> None:
+        if engine is not None and not isinstance(engine, AsyncEngine):
+            raise ConfigurationError(
+                f"An AsyncFlue needs an AsyncEngine, found {type(engine).__name__}.", remedy="Give an Engine to flue_sqla.Flue."
+            )
         if url is not None and engine is not None:
             raise ConfigurationError("Both a URL and an engine were given.", remedy="Give one of them.")
         settings = settings or FlueSettings()

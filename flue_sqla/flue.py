@@ -167,6 +167,10 @@ class Flue(Maintenance, Repositories):
         settings: FlueSettings | None = None,
         clock: Clock | None = None,
     ) -> None:
+        if engine is not None and not isinstance(engine, sa.Engine):
+            raise ConfigurationError(
+                f"A Flue needs an Engine, found {type(engine).__name__}.", remedy="Give an AsyncEngine to flue_sqla.asyncio.AsyncFlue."
+            )
         if url is not None and engine is not None:
             raise ConfigurationError("Both a URL and an engine were given.", remedy="Give one of them.")
         settings = settings or FlueSettings()
@@ -311,6 +315,11 @@ class Flue(Maintenance, Repositories):
         that read before it writes may raise the same error.
         """
         session = target() if isinstance(target, scoped_session) else target
+        if not isinstance(session, Session | sa.Connection):
+            raise ConfigurationError(
+                f"A Flue binds a Session or a Connection, found {type(session).__name__}.",
+                remedy="Bind an AsyncSession with AsyncFlue; open a session or connection on an engine first.",
+            )
         return self._unit(self._transaction_scope(session, lambda callback: on_commit(session, callback)))
 
     def close(self) -> None:

@@ -7,13 +7,13 @@ from typing import Any, NamedTuple
 
 from flue_sqla.clock import Clock
 from flue_sqla.conversation import submission_attachments
-from flue_sqla.errors import SubmissionConflictError
+from flue_sqla.errors import InvalidInputError, SubmissionConflictError
 from flue_sqla.records.outcome import DispatchReceipt
 from flue_sqla.records.submission import DispatchInput, Submission
 from flue_sqla.records.unset import UNSET
 from flue_sqla.repositories.submissions import Submissions
 from flue_sqla.repositories.submissions.messages import check_message
-from flue_sqla.wire import canonical_json, format_timestamp, keyed_submission_id, new_id
+from flue_sqla.wire import canonical_json, format_timestamp, keyed_submission_id, new_id, require_storable
 
 __all__ = ["Admitted", "admit"]
 
@@ -23,6 +23,19 @@ class Admitted(NamedTuple):
 
     receipt: DispatchReceipt
     submission: Submission | None
+
+
+def _check_address(agent: Any, instance_id: Any, message: Any) -> None:
+    # What a mistaken caller passes, refused in words: pydantic and dict() have only their own.
+    for name, value in (("agent", agent), ("id", instance_id)):
+        if not require_storable(value, name):
+            raise InvalidInputError(f"{name} is empty.", meta={"field": name}, remedy="Name the agent and the instance.")
+    if not isinstance(message, str | Mapping):
+        raise InvalidInputError(
+            f"A message is a text or an object, found {type(message).__name__}.",
+            meta={"field": "message"},
+            remedy='Send a string, or an object such as {"kind": "user", "body": "…"}.',
+        )
 
 
 def admit(
@@ -36,6 +49,7 @@ def admit(
     initial_data: Any = UNSET,
 ) -> Admitted:
     """Accept one dispatch; arguments and errors as :meth:`flue_sqla.Flue.dispatch`."""
+    _check_address(agent, id, message)
     submission_id = new_id("sub") if idempotency_key is None else keyed_submission_id(agent, id, idempotency_key)
     dispatch = DispatchInput(
         submission_id=submission_id,

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import Session, sessionmaker
 
 from flue_sqla import Flue
@@ -187,7 +188,6 @@ def test_a_host_translate_map_does_not_move_our_tables(migrated: Database) -> No
 
 
 async def test_an_async_unit_and_an_async_host_session(aflue: AsyncFlue) -> None:
-    from sqlalchemy.ext.asyncio import AsyncSession
 
     async with aflue.begin() as unit:
         await unit.submissions.admit_direct(direct("unit"))
@@ -297,3 +297,15 @@ def test_a_host_engine_in_the_drivers_transaction_mode(migrated: Database) -> No
         flue.bind(session).submissions.admit_direct(direct("two"))
         session.commit()
     assert [submission.submission_id for submission in flue.submissions.list_unready()] == ["one", "two"]
+
+
+def test_an_engine_or_session_of_the_other_face_is_refused_in_words() -> None:
+    engine, async_engine = sa.create_engine("sqlite://"), create_async_engine("sqlite+aiosqlite://")
+    with pytest.raises(ConfigurationError, match="found AsyncEngine"):
+        Flue(engine=async_engine)  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match="found Engine"):
+        AsyncFlue(engine=engine)  # type: ignore[arg-type]
+    flue = Flue(engine=engine)
+    for target in (AsyncSession(async_engine), engine):
+        with pytest.raises(ConfigurationError, match="binds a Session or a Connection"):
+            flue.bind(target)  # type: ignore[arg-type]

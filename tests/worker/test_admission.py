@@ -6,6 +6,7 @@ import asyncio
 import base64
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -50,6 +51,25 @@ def test_an_attachment_that_could_never_be_stored_is_refused_at_once(flue: Flue)
     image = {"type": "image", "mimeType": "image/png", "data": "a"}
     with pytest.raises(InvalidInputError):
         flue.dispatch("triage", id="1", message={"kind": "user", "body": "look", "attachments": [image]})
+    assert not flue.submissions.has_unsettled()
+
+
+@pytest.mark.parametrize(
+    ("agent", "instance", "message"),
+    [
+        ("", "x", "m"),
+        ("a", "", "m"),
+        ("a\0b", "x", "m"),
+        ("a", "x\0", "m"),
+        ("a", "\ud800", "m"),
+        ("a", 7, "m"),
+        ("a", "x", 42),
+        ("a", "x", None),
+    ],
+)
+def test_what_could_never_run_is_refused_in_words(flue: Flue, agent: Any, instance: Any, message: Any) -> None:
+    with pytest.raises(InvalidInputError):
+        flue.dispatch(agent, id=instance, message=message)
     assert not flue.submissions.has_unsettled()
 
 
