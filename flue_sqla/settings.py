@@ -91,9 +91,6 @@ class FlueSettings(BaseSettings):
         default=DEFAULT_ARTIFACTS, description="Where artifact bytes are kept: a folder, s3://bucket/prefix, or any fsspec URL."
     )
     artifact_engine: Literal["s3fs", "obstore"] = Field(default="s3fs", description="The client for s3:// URLs.")
-    offload_attachments_above: int | None = Field(
-        default=None, ge=0, description="Attachments longer than this many bytes are kept as artifacts; a Node server cannot read those."
-    )
 
     # -- S3 ---------------------------------------------------------------------------------------------------------------------
     s3_endpoint: Annotated[str, BeforeValidator(checks.endpoint)] | None = Field(
