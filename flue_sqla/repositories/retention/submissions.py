@@ -60,12 +60,17 @@ def _batch(*, keep_last: bool, row_values: bool, skip_locked: bool) -> sa.Select
 
 
 def prune_submissions(scope: Scope, plan: Plan, tally: Tally) -> None:
-    """Remove them batch by batch, each with its receipts in one transaction."""
+    """Remove them batch by batch, each with its receipts in one transaction.
+
+    MariaDB locks a row more than a batch has, and two prunes could both pass over what the other one held so: where locked rows are
+    skipped, passes are repeated until one finds nothing.
+    """
     tally.add(dict.fromkeys([table.name for table, _ in dependents([])] + [submissions.name], 0))
     total = tally.counted(lambda: scope.read(lambda executor: _count_rows(executor, plan)))
     statement = _batch(keep_last=plan.keep_last > 0, row_values=scope.dialect.row_value_ranges, skip_locked=scope.dialect.skip_locked)
-    parameters = {**_parameters(plan), "after_settled": -1, "after_sequence": -1, "fetch": plan.batch_size}
-    done = 0
+    start = {"after_settled": -1, "after_sequence": -1}
+    parameters = {**_parameters(plan), **start, "fetch": plan.batch_size}
+    done = done_before = 0
 
     def batch(executor: Executor) -> tuple[sa.Row[Any] | None, int, dict[str, int]]:
         rows = executor.execute(statement, parameters).all()
@@ -76,14 +81,17 @@ def prune_submissions(scope: Scope, plan: Plan, tally: Tally) -> None:
 
     while True:
         last, count, counts = scope.write(batch)
-        if last is None:
+        if last is not None:
+            tally.add(counts)
+            done += count
+            tally.tell("submissions", done, total)
+            if count == plan.batch_size:
+                parameters |= {"after_settled": last.settled_at, "after_sequence": last.sequence}
+                continue
+        if done == done_before or not scope.dialect.skip_locked:
             return
-        tally.add(counts)
-        done += count
-        tally.tell("submissions", done, total)
-        if count < plan.batch_size:
-            return
-        parameters |= {"after_settled": last.settled_at, "after_sequence": last.sequence}
+        done_before = done
+        parameters |= start
 
 
 def count_submissions(executor: Executor, plan: Plan) -> dict[str, int]:
