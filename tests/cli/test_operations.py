@@ -219,7 +219,10 @@ def test_following_prints_what_changes_until_interrupted(store: Flue, migrated: 
     store.submissions.admit_direct(direct("one"))
     arguments = [sys.executable, "-m", "flue_sqla.cli", "submissions", "list", "--follow", "--interval", "0.1", "--json"]
     environment = {**os.environ, "DATABASE_URL": migrated.url, "PYTHONPATH": os.getcwd()}
-    process = subprocess.Popen(arguments, env=environment, stdout=subprocess.PIPE, text=True)
+    # As from a terminal: a shell that runs the tests in the background lets its children ignore the interrupt.
+    process = subprocess.Popen(
+        arguments, env=environment, stdout=subprocess.PIPE, text=True, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
+    )
     assert process.stdout is not None
     assert json.loads(process.stdout.readline())["submissionId"] == "one"
     store.submissions.admit_direct(direct("two"))
