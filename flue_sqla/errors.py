@@ -143,7 +143,7 @@ class PersistedFormatVersionError(FlueError):
 
 
 class SchemaVersionError(FlueError):
-    """The schema is not the one that this release needs: behind, ahead, partial or of another layout."""
+    """The schema is not the one that this release needs: not there, behind, ahead, partial or of another layout."""
 
     code = "schema_version_unsupported"
 

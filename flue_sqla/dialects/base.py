@@ -6,6 +6,7 @@ statements in a write transaction whose gates are locking reads.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -13,7 +14,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
-from flue_sqla.errors import FlueError, ValueTooLargeError
+from flue_sqla.errors import FlueError, SchemaVersionError, ValueTooLargeError
+from flue_sqla.models.base import Base
 from flue_sqla.wire import utf16_length
 
 if TYPE_CHECKING:
@@ -135,10 +137,28 @@ class DialectImpl:
             return Fault.LOST
         return Fault.OTHER
 
+    def table_missing(self, error: DBAPIError) -> bool:
+        """Whether a statement was refused because it names a table that is not there."""
+        return False
+
     def refusal(self, error: DBAPIError) -> FlueError | None:
-        """What a driver's error means to the caller, where the server refused a value that only it can judge."""
-        return None
+        """What a driver's error means to the caller: a table of ours is not there, or a value is refused that only the server can judge."""
+        return _not_migrated(error) if self.table_missing(error) else None
 
     def peer_closed(self, connection: sa.Connection) -> bool:
         """Whether a pooled connection is known to be dead before anything is sent on it; costs no round trip."""
         return False
+
+
+def _not_migrated(error: DBAPIError) -> SchemaVersionError | None:
+    """The refusal where the missing table is ours; a trigger of the host's may miss one of its own."""
+    # Whatever language the server speaks, and however it quotes: its first line names the table.
+    told = str(error.orig).partition("\n")[0]
+    table = next((name for name in re.findall(r"\w+", told) if name in Base.metadata.tables), None)
+    if table is None:
+        return None
+    return SchemaVersionError(
+        f"The table {table} does not exist: the database, or the schema that was named, has not been migrated.",
+        meta={"table": table},
+        remedy="Call flue.boot() before the first use, or run `flue-sqla upgrade`.",
+    )

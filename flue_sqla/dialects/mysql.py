@@ -20,6 +20,7 @@ __all__ = ["MySQLImpl"]
 
 _CONFLICTS = frozenset({1205, 1213, 1020})
 _LOST = frozenset({2006, 2013, 2055, 1927, 1053, 4031})
+_NO_SUCH_TABLE = 1146
 
 _TOUCH_LOCK = mysql.insert(session_locks).on_duplicate_key_update(session_key=session_locks.c.session_key)
 _HOLD_LOCK = sa.select(session_locks.c.session_key).where(session_locks.c.session_key == sa.bindparam("locked_key")).with_for_update()
@@ -116,13 +117,20 @@ class MySQLImpl(DialectImpl):
             )
 
     def fault(self, error: DBAPIError) -> Fault:
-        arguments = getattr(error.orig, "args", ())
-        number = arguments[0] if arguments else None
+        number = _number(error)
         if number in _CONFLICTS:
             return Fault.CONFLICT
         if error.connection_invalidated or number in _LOST:
             return Fault.LOST
         return Fault.OTHER
+
+    def table_missing(self, error: DBAPIError) -> bool:
+        return _number(error) == _NO_SUCH_TABLE
+
+
+def _number(error: DBAPIError) -> object:
+    arguments = getattr(error.orig, "args", ())
+    return arguments[0] if arguments else None
 
 
 def _escapes(value: str | bytes) -> int:

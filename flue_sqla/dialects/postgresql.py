@@ -83,9 +83,12 @@ class PostgreSQLImpl(DialectImpl):
             return Fault.LOST
         return Fault.OTHER
 
+    def table_missing(self, error: DBAPIError) -> bool:
+        return _state(error) == "42P01"
+
     def refusal(self, error: DBAPIError) -> FlueError | None:
         if _state(error) != "54000":
-            return None
+            return super().refusal(error)
         # How long a key may be depends on how well it compresses, so the server is asked.
         return ValueTooLargeError(
             f"An identifier is too long for its index: {str(error.orig).partition(chr(10))[0]}", remedy="Use a shorter identifier."

@@ -59,3 +59,7 @@ class SQLiteImpl(DialectImpl):
         if isinstance(number, int) and number & 0xFF in _BUSY:
             return Fault.CONFLICT
         return super().fault(error)
+
+    def table_missing(self, error: DBAPIError) -> bool:
+        # The number of this error is that of any wrong statement.
+        return str(error.orig).startswith("no such table: ")
