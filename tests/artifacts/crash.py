@@ -1,5 +1,6 @@
 """Running an action in a process that is killed at a chosen step.
 
+Steps are calls to a folder and to the rows, and requests to S3: those are seen on the wire, since an engine need not send them from Python.
 The process is forked from a server that has no threads: forking the test process itself would now and then inherit a lock that a thread of
 it (OpenSSL's, for one) was holding.
 """
@@ -9,14 +10,18 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from multiprocessing.connection import wait
 from typing import Any
+from urllib.parse import urlsplit
 
 from flue_sqla import Flue
 from flue_sqla.artifacts import StoreOptions
 from flue_sqla.artifacts.local import LocalStore, LocalUpload
-from flue_sqla.artifacts.s3 import S3Store
 from flue_sqla.repositories.artifacts import ArtifactRows
+from tests.artifacts.proxy import FaultProxy
 
 __all__ = ["MOST_STEPS", "flue_on", "killed_at"]
 
@@ -32,12 +37,25 @@ def flue_on(url: str, options: StoreOptions) -> Flue:
 
 
 def killed_at(step: int, action: Callable[..., None], *arguments: Any) -> bool:
-    """Run ``action`` in a process that is killed at its ``step``-th call to the store or the rows; True when it came through."""
+    """Run ``action`` in a process that is killed at its ``step``-th step; True when it came through.
+
+    Every step is two: before anything of it has happened, and when all of it has but nobody was told.
+    """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["s3fs", "tests.artifacts.crash"])
-    process = context.Process(target=_run, args=(step, action, arguments))
-    process.start()
-    process.join(_SECONDS)
+    context.set_forkserver_preload(["s3fs", "obstore.store", "tests.artifacts.crash"])
+    passed = context.Value("i", 0)
+    with _watched(arguments) as (proxy, arguments):
+        process = context.Process(target=_run, args=(passed, step, action, arguments))
+
+        def reach(*_: str) -> None:
+            if _is_due(passed, step):
+                process.kill()
+                wait([process.sentinel])  # it must not see another byte
+
+        if proxy is not None:
+            proxy.fault = proxy.answered = reach
+        process.start()
+        process.join(_SECONDS)
     if process.is_alive():
         process.kill()
         process.join()
@@ -46,18 +64,35 @@ def killed_at(step: int, action: Callable[..., None], *arguments: Any) -> bool:
     return process.exitcode == 0
 
 
-def _run(step: int, action: Callable[..., None], arguments: tuple[Any, ...]) -> None:
-    passed = [0]
+@contextmanager
+def _watched(arguments: tuple[Any, ...]) -> Iterator[tuple[FaultProxy | None, tuple[Any, ...]]]:
+    """The arguments with every S3 behind a proxy, and the proxy."""
+    stores = [one for one in arguments if isinstance(one, StoreOptions) and one.endpoint is not None]
+    if not stores:
+        yield None, arguments
+        return
+    address = urlsplit(stores[0].endpoint)
+    proxy = FaultProxy((str(address.hostname), int(address.port or 0)))
+    try:
+        yield proxy, tuple(replace(one, endpoint=proxy.endpoint) if one in stores else one for one in arguments)
+    finally:
+        proxy.close()
 
+
+def _is_due(passed: Any, step: int) -> bool:
+    with passed.get_lock():
+        passed.value += 1
+        return bool(passed.value == step)
+
+
+def _run(passed: Any, step: int, action: Callable[..., None], arguments: tuple[Any, ...]) -> None:
     def reach() -> None:
-        passed[0] += 1
-        if passed[0] == step:
+        if _is_due(passed, step):
             os.kill(os.getpid(), signal.SIGKILL)
 
     for name in ("send", "complete", "_publish"):
         _around(LocalUpload, name, reach)
     _around(LocalStore, "delete", reach)
-    _around_awaited(S3Store, "_request", reach)
     for name in ("insert", "mark_deleting", "remove", "relabel"):
         _around(ArtifactRows, name, reach)
     action(*arguments)
@@ -69,18 +104,6 @@ def _around(owner: type, name: str, reach: Callable[[], None]) -> None:
     def watched(self: Any, *args: Any, **kwargs: Any) -> Any:
         reach()
         result = method(self, *args, **kwargs)
-        reach()
-        return result
-
-    setattr(owner, name, watched)
-
-
-def _around_awaited(owner: type, name: str, reach: Callable[[], None]) -> None:
-    method = getattr(owner, name)
-
-    async def watched(self: Any, *args: Any, **kwargs: Any) -> Any:
-        reach()
-        result = await method(self, *args, **kwargs)
         reach()
         return result
 

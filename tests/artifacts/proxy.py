@@ -17,6 +17,7 @@ _ERROR = (
 )
 
 Fault = Callable[[str, str], str | None]
+Answered = Callable[[str, str], None]
 
 
 class FaultProxy:
@@ -24,11 +25,13 @@ class FaultProxy:
 
     It answers ``"500"``, ``"drop"`` (close without an answer), ``"cut"`` (forward half of the request, then close), ``"lose answer"``
     (forward all, close instead of answering), ``"cut answer"`` (half of the answer's body), ``"hang"`` (never answer) or None.
+    ``answered(method, path)`` is called when the target has answered and the client does not know yet.
     """
 
     def __init__(self, target: tuple[str, int]) -> None:
         self._target = target
         self.fault: Fault = lambda method, path: None
+        self.answered: Answered = lambda method, path: None
         self.requests: list[str] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.endpoint = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
@@ -87,12 +90,13 @@ class FaultProxy:
             server.sendall(rest[: length // 2])
             return False
         _forward(client, server, rest, length)
-        return self._answer(client, server, method, fault)
+        return self._answer(client, server, method, path, fault)
 
-    def _answer(self, client: socket.socket, server: socket.socket, method: str, fault: str | None) -> bool:
+    def _answer(self, client: socket.socket, server: socket.socket, method: str, path: str, fault: str | None) -> bool:
         head, rest = _head(server)
         while head.startswith(b"HTTP/1.1 100"):
             head, rest = _head(server, rest)
+        self.answered(method, path)
         if not head or fault == "lose answer":
             return False
         client.sendall(head)
