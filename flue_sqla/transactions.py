@@ -105,7 +105,7 @@ class EngineScope:
                 failure = unsent.cause
             if attempt + 1 < _ATTEMPTS:
                 _pause(attempt)
-        raise _given_up(failure, Fault.LOST, doubtful=False) from failure
+        raise self._given_up(failure, Fault.LOST, doubtful=False) from failure
 
     def write_options(self) -> dict[str, Any]:
         """The execution options of a write transaction."""
@@ -170,7 +170,15 @@ class EngineScope:
             if attempt + 1 == _ATTEMPTS or time.monotonic() > last:
                 break
             _pause(attempt)
-        raise _given_up(failure, fault, doubtful) from failure
+        raise self._given_up(failure, fault, doubtful) from failure
+
+    def _given_up(self, failure: Exception, fault: Fault, doubtful: bool) -> FlueError:
+        if doubtful:
+            return _outcome_unknown(failure)
+        if fault is Fault.CONFLICT:
+            return _conflict(failure)
+        remedy = self.dialect.unreachable(self.engine.url)
+        return DatabaseUnavailableError(f"The database cannot be reached: {_first_line(failure)}", remedy=remedy)
 
 
 class TransactionScope:
@@ -236,14 +244,6 @@ def typed(error: DBAPIError, dialect: DialectImpl) -> FlueError | DBAPIError:
     if fault is Fault.LOST:
         return _outcome_unknown(error)
     return dialect.refusal(error) or error
-
-
-def _given_up(failure: Exception, fault: Fault, doubtful: bool) -> FlueError:
-    if doubtful:
-        return _outcome_unknown(failure)
-    if fault is Fault.CONFLICT:
-        return _conflict(failure)
-    return DatabaseUnavailableError(f"The database cannot be reached: {_first_line(failure)}")
 
 
 def _conflict(error: Exception) -> SerializationConflict:

@@ -14,6 +14,7 @@ from flue_sqla.checks.report import Area, CheckReport
 from flue_sqla.checks.steps import Failed, Steps, Warned
 from flue_sqla.dialects import implementation
 from flue_sqla.dialects.bulk import placed
+from flue_sqla.dialects.ddl import schema_dialect
 from flue_sqla.dialects.inspection import inspection
 from flue_sqla.errors import DatabaseUnavailableError, SchemaVersionError
 from flue_sqla.flue import Flue
@@ -45,7 +46,7 @@ class DatabaseChecks:
 
     def run(self) -> None:
         """All steps that can be tried."""
-        missing = self._questions.missing_file(self._flue.engine.url)
+        missing = schema_dialect(self._flue.engine.dialect).missing_file(self._flue.engine.url)
         if missing is not None and not self._init:
             self._nothing_there(missing)
             return
@@ -60,14 +61,13 @@ class DatabaseChecks:
             self._steps.skip("rights", Area.DATABASE, "The tables are not there, or not those of this release.")
         self._report.features += self._features()
 
-    def _nothing_there(self, path: str) -> None:
+    def _nothing_there(self, path: Path) -> None:
         """Connecting would create the file, and a check leaves nothing behind."""
-        folder = Path(path).absolute().parent
 
         def look() -> str:
-            if not os.access(folder, os.W_OK | os.X_OK):
-                raise DatabaseUnavailableError(f"The file {path!r} cannot be created.", remedy="Name a file in a writable folder.")
-            raise Warned(f"The file {path!r} does not exist yet.", "")
+            if not os.access(path.parent, os.W_OK | os.X_OK):
+                raise DatabaseUnavailableError(f"The file {str(path)!r} cannot be created.", remedy="Name a file in a writable folder.")
+            raise Warned(f"The file {str(path)!r} does not exist yet.", "")
 
         def refuse() -> str:
             self._report.verdict, self._report.supported_revision = VerdictKind.EMPTY.value, HEAD

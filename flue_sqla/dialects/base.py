@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
-from flue_sqla.errors import FlueError, SchemaVersionError, ValueTooLargeError
+from flue_sqla.errors import DatabaseUnavailableError, FlueError, SchemaVersionError, ValueTooLargeError
 from flue_sqla.models.base import Base
 from flue_sqla.wire import utf16_length
 
@@ -144,6 +144,10 @@ class DialectImpl:
     def refusal(self, error: DBAPIError) -> FlueError | None:
         """What a driver's error means to the caller: a table of ours is not there, or a value is refused that only the server can judge."""
         return _not_migrated(error) if self.table_missing(error) else None
+
+    def unreachable(self, url: sa.URL) -> str:
+        """What to do where no connection to ``url`` can be had."""
+        return DatabaseUnavailableError.default_remedy
 
     def peer_closed(self, connection: sa.Connection) -> bool:
         """Whether a pooled connection is known to be dead before anything is sent on it; costs no round trip."""

@@ -16,6 +16,7 @@ from sqlalchemy.pool import AsyncAdaptedQueuePool, QueuePool
 from sqlalchemy.util import await_only
 from sqlalchemy.util.concurrency import in_greenlet
 
+from flue_sqla.dialects.sqlite_file import in_memory
 from flue_sqla.errors import ConfigurationError
 
 __all__ = ["create_async_engine", "create_engine", "normalize_url"]
@@ -90,20 +91,10 @@ def _arguments(url: sa.URL, queue_pool: Any) -> dict[str, Any]:
     if backend in ("mysql", "mariadb"):
         return {"isolation_level": "READ COMMITTED"}
     arguments: dict[str, Any] = {"connect_args": {"check_same_thread": False}}
-    if _in_memory(url):
+    if in_memory(url):
         # One connection that threads queue for: each further one would be an empty database of its own.
         arguments |= {"poolclass": queue_pool, "pool_size": 1, "max_overflow": 0, "pool_recycle": -1}
     return arguments
-
-
-def _in_memory(url: sa.URL) -> bool:
-    database = url.database or ""
-    return (
-        database in ("", ":memory:")
-        or "mode=memory" in database
-        or url.query.get("mode") == "memory"
-        or database.startswith("file::memory:")
-    )
 
 
 def _listen(engine: sa.Engine) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -38,10 +37,6 @@ class Inspection:
         yield "UPDATE", sa.update(table).values({changed.name: changed}).where(never)
         yield "DELETE", sa.delete(table).where(never)
 
-    def missing_file(self, url: sa.URL) -> str | None:
-        """The file that connecting would create; None where nothing is created."""
-        return None
-
     def quick(self, url: sa.URL, seconds: int) -> sa.URL:
         """The URL with a bounded time to connect, unless it says one."""
         return url if "connect_timeout" in url.query else url.update_query_dict({"connect_timeout": str(seconds)})
@@ -58,12 +53,6 @@ class MySQLInspection(Inspection):
 
 
 class SQLiteInspection(Inspection):
-    def missing_file(self, url: sa.URL) -> str | None:
-        path = url.database or ""
-        if path in ("", ":memory:") or path.startswith("file:") or Path(path).exists():
-            return None
-        return path
-
     def quick(self, url: sa.URL, seconds: int) -> sa.URL:
         return url
 

@@ -11,6 +11,7 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import DBAPIError
 
 from flue_sqla.dialects.base import DialectImpl, Fault
+from flue_sqla.dialects.sqlite_file import file_of, how_to_open
 from flue_sqla.errors import ConfigurationError
 from flue_sqla.models.tables import meta
 
@@ -63,3 +64,7 @@ class SQLiteImpl(DialectImpl):
     def table_missing(self, error: DBAPIError) -> bool:
         # The number of this error is that of any wrong statement.
         return str(error.orig).startswith("no such table: ")
+
+    def unreachable(self, url: sa.URL) -> str:
+        path = file_of(url)
+        return "Check the database's name in the URL." if path is None else how_to_open(path)

@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError
 from flue_sqla.dialects.ddl import NO_TRANSLATION, Obstacle, SchemaDialect, pause, schema_dialect
 from flue_sqla.schema.facts import Placement
 from flue_sqla.schema.failures import as_refusal, lock_timeout, unavailable
-from flue_sqla.schema.verdict import Verdict, judge_placed
+from flue_sqla.schema.verdict import Verdict, judge_placed, not_there
 
 __all__ = ["connected", "glance_at", "under_lock"]
 
@@ -99,7 +99,7 @@ def connected(engine: sa.Engine) -> Iterator[sa.Connection]:
     try:
         connection = engine.connect()
     except (DBAPIError, OSError, TimeoutError, sa.exc.TimeoutError) as error:
-        raise unavailable(engine.url, error) from error
+        raise unavailable(engine.url, engine.dialect, error) from error
     with connection:
         yield connection
 
@@ -107,9 +107,14 @@ def connected(engine: sa.Engine) -> Iterator[sa.Connection]:
 def glance_at(engine: sa.Engine, placement: Placement) -> Verdict:
     """The verdict over a connection of our own: one statement on a current database, no transaction around it, no lock.
 
+    A file that is not there stays so.
+
     Raises DatabaseUnavailableError or SchemaPermissionError where the database cannot be reached or read.
     """
     ways = schema_dialect(engine.dialect)
+    missing = ways.missing_file(engine.url)
+    if missing is not None:
+        return not_there(missing, placement)
     try:
         with connected(engine) as connection:
             connection.execution_options(**ways.glance_options, **NO_TRANSLATION)

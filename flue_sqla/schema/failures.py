@@ -5,16 +5,19 @@ from __future__ import annotations
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
+from flue_sqla.dialects import implementation
 from flue_sqla.dialects.ddl import Obstacle, SchemaDialect
 from flue_sqla.errors import DatabaseUnavailableError, FlueError, MigrationLockTimeout, SchemaPermissionError
 
 __all__ = ["as_refusal", "lock_timeout", "unavailable"]
 
 
-def unavailable(url: sa.URL, error: BaseException) -> DatabaseUnavailableError:
+def unavailable(url: sa.URL, dialect: sa.Dialect, error: BaseException) -> DatabaseUnavailableError:
     """The database could not be reached, or is none."""
     place = _place(url)
-    return DatabaseUnavailableError(f"No usable database at {place}: {_text(error, url)}", meta={"database": place})
+    return DatabaseUnavailableError(
+        f"No usable database at {place}: {_text(error, url)}", meta={"database": place}, remedy=implementation(dialect).unreachable(url)
+    )
 
 
 def lock_timeout(timeout_ms: int) -> MigrationLockTimeout:
@@ -32,7 +35,7 @@ def as_refusal(error: DBAPIError, ways: SchemaDialect, url: sa.URL, timeout_ms: 
     if obstacle is Obstacle.LOCKED:
         return lock_timeout(timeout_ms)
     if obstacle is Obstacle.UNREACHABLE:
-        return unavailable(url, error)
+        return unavailable(url, ways.dialect, error)
     if obstacle is Obstacle.FORBIDDEN:
         return SchemaPermissionError(
             f"The database does not allow it: {_text(error, url)}",

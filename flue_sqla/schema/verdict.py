@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -25,7 +26,7 @@ from flue_sqla.schema.release import (
     VERSION_TABLE,
 )
 
-__all__ = ["Verdict", "VerdictKind", "decide", "judge", "judge_placed", "judge_thoroughly"]
+__all__ = ["Verdict", "VerdictKind", "decide", "judge", "judge_placed", "judge_thoroughly", "not_there"]
 
 
 class VerdictKind(Enum):
@@ -169,6 +170,11 @@ def decide(facts: Facts, placement: Placement, ways: SchemaDialect) -> Verdict:
     if facts.tables:
         return _unversioned(facts.tables)
     return Verdict(VerdictKind.EMPTY, None, None, "The database has no flue_ tables yet.", _migrate_remedy(placement))
+
+
+def not_there(file: Path, placement: Placement) -> Verdict:
+    """The verdict on a SQLite file that does not exist yet: to migrate is to create it."""
+    return Verdict(VerdictKind.EMPTY, None, None, f"The file {str(file)!r} does not exist yet.", _migrate_remedy(placement))
 
 
 def _revisions(facts: Facts, placement: Placement) -> tuple[str, ...]:

@@ -83,6 +83,42 @@ def test_an_unreachable_database_is_exit_code_3(name: str, url: str, command: Co
     assert (code, refusal["error"]["code"]) == (3, "database_unavailable")
 
 
+@pytest.mark.parametrize("form", ["{path}", "file:{path}?uri=true"])
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["current"], 0),
+        (["verify"], 4),
+        (["status"], 4),
+        (["runs", "list"], 4),
+        (["submissions", "show", "sub_1"], 4),
+        (["artifacts", "list"], 4),
+        (["conversations", "verify"], 4),
+        (["prune", "--keep-last", "1", "--dry-run"], 4),
+        (["snapshot", "export", "{folder}/out"], 4),
+        (["check"], 4),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else None,
+)
+def test_looking_at_a_file_that_is_not_there_creates_nothing(
+    form: str, arguments: list[str], code: int, tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FLUE_ARTIFACTS", str(tmp_path / "store"))
+    path = tmp_path / "flue.db"
+    url = f"sqlite:///{form.format(path=path)}"
+    left, told = command(*(argument.format(folder=tmp_path) for argument in arguments), "--url", url)
+    assert left == code
+    assert f"{str(path)!r} does not exist yet" in json.dumps(told)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_upgrading_a_file_that_is_not_there_creates_it(tmp_path: Path, command: Command) -> None:
+    url = f"sqlite:///{tmp_path / 'flue.db'}"
+    assert command("current", "--url", url)[1]["verdict"] == "empty"
+    assert command("upgrade", "--url", url)[1]["previous"] == "empty"
+    assert command("status", "--url", url)[0] == 0
+
+
 def test_a_file_that_is_no_database_is_refused_and_left_alone(tmp_path: Path, command: Command) -> None:
     path = tmp_path / "flue.db"
     path.write_bytes(b"this is not a database, " * 100)

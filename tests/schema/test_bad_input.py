@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from flue_sqla import Flue
 from flue_sqla.dialects.engines import create_engine
+from flue_sqla.dialects.sqlite_file import how_to_open
 from flue_sqla.errors import DatabaseUnavailableError, SchemaPermissionError
 from flue_sqla.schema.boot import boot
 from flue_sqla.schema.verdict import VerdictKind
@@ -59,6 +61,36 @@ def test_a_file_that_is_no_database(tmp_path: Path) -> None:
     with pytest.raises(DatabaseUnavailableError):
         boot(create_engine(f"sqlite:///{file}"))
     assert file.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("place", "advice"),
+    [("missing/flue.db", "Create the folder"), ("folder", "is a folder"), ("notes", "is a SQLite database"), ("notes/flue.db", "")],
+)
+@pytest.mark.parametrize("call", [lambda flue: flue.boot(), lambda flue: flue.submissions.get("sub_1")], ids=["boot", "first call"])
+def test_the_remedy_for_a_file_speaks_of_the_file(tmp_path: Path, place: str, advice: str, call: Any) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "notes").write_text("no database " * 200)
+    with Flue(f"sqlite:///{tmp_path / place}") as flue, pytest.raises(DatabaseUnavailableError) as caught:
+        call(flue)
+    assert advice in caught.value.remedy
+    assert str(tmp_path / place).removesuffix("/flue.db") in caught.value.remedy
+    assert "server" not in caught.value.remedy
+
+
+def test_the_remedy_for_a_file_of_somebody_else_s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # A user that owns everything, as tests often are, is refused nothing; what the system would say to another one:
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    assert "Let this user read and write" in how_to_open(tmp_path / "flue.db")
+
+
+def test_the_remedy_for_a_server_speaks_of_the_server() -> None:
+    with (
+        Flue("postgresql+psycopg://somebody@127.0.0.1:1/flue") as flue,
+        pytest.raises(DatabaseUnavailableError, match="cannot be") as caught,
+    ):
+        flue.submissions.get("sub_1")
+    assert "server is running" in caught.value.remedy
 
 
 @pytest.mark.databases("postgres")

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from enum import Enum
+from pathlib import Path
 from typing import Any, ClassVar
 
 import sqlalchemy as sa
@@ -56,6 +57,10 @@ class SchemaDialect:
 
     def __init__(self, dialect: sa.Dialect) -> None:
         self.dialect = dialect
+
+    def missing_file(self, url: sa.URL) -> Path | None:
+        """The file that connecting would create; None where nothing is created."""
+        return None
 
     # -- reading ----------------------------------------------------------------------------------------------------------------
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, ClassVar
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
 from flue_sqla.dialects.ddl.base import FLUE_PREFIX, Obstacle, SchemaDialect, pause, restored
+from flue_sqla.dialects.sqlite_file import file_of
 
 __all__ = ["SQLiteSchema"]
 
@@ -43,6 +46,13 @@ class SQLiteSchema(SchemaDialect):
     # Our own engines begin with BEGIN IMMEDIATE under their own busy timeout; here the wait is ours to bound.
     begin_options: ClassVar[dict[str, Any]] = {"flue_begin": "DEFERRED"}
     glance_options: ClassVar[dict[str, Any]] = {"flue_begin": None}
+
+    def missing_file(self, url: sa.URL) -> Path | None:
+        path = file_of(url)
+        if path is None or os.path.exists(path) or not os.access(path.parent, os.X_OK):
+            # In a folder that is not there, or that this user may not enter, nothing is created; the driver says what is wrong.
+            return None
+        return path
 
     def relations(self, schema: str | None) -> sa.Select[Any]:
         master = _master(schema)
