@@ -72,12 +72,15 @@ def test_claim_is_read_again_under_its_own_attempt(lossy: Lossy) -> None:
     assert (claimed.attempt_id, claimed.attempt_count) == ("mine", 1)
 
 
-def test_claim_next_is_read_again_under_its_own_attempts(lossy: Lossy) -> None:
+@pytest.mark.parametrize("limit", [2, 70_000])
+def test_claim_next_is_read_again_under_its_own_attempts(lossy: Lossy, limit: int) -> None:
+    """Also under more attempts than a statement may have parameters."""
     for n in range(3):
         admit_ready(lossy.flue, f"s{n}", instance=f"i{n}")
-    claimed = lossy.during("UPDATE", lambda: lossy.flue.submissions.claim_next(owner_id="o", agents=["assistant"], limit=2))
-    assert [(s.submission_id, s.attempt_count) for s in claimed] == [("s0", 1), ("s1", 1)]
-    assert len(lossy.flue.submissions.list_running()) == 2
+    claimed = lossy.during("UPDATE", lambda: lossy.flue.submissions.claim_next(owner_id="o", agents=["assistant"], limit=limit))
+    expected = [("s0", 1), ("s1", 1), ("s2", 1)][:limit]
+    assert [(s.submission_id, s.attempt_count) for s in claimed] == expected
+    assert len(lossy.flue.submissions.list_running()) == len(expected)
 
 
 def test_replace_attempt_is_read_again_under_the_new_attempt(lossy: Lossy) -> None:

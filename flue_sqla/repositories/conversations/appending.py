@@ -8,6 +8,7 @@ from typing import Any, cast
 import sqlalchemy as sa
 
 from flue_sqla.models.tables import batch_chunks
+from flue_sqla.repositories.batching import in_batches
 from flue_sqla.repositories.conversations import statements
 from flue_sqla.repositories.conversations.batch import Batch
 from flue_sqla.repositories.conversations.reading import stored_text
@@ -110,7 +111,9 @@ def _locked_work(executor: Executor, batch: Batch) -> dict[str, sa.Row[Any]]:
     if batch.submission is None:
         return {}
     ids = [batch.submission.submission_id, *(batch.deliveries or ())]
-    return {row.submission_id: row for row in executor.execute(statements.LOCKED_WORK, {"of_submissions": ids})}
+    # The host first: whoever locks one of its deliveries has locked it before.
+    locked = (executor.execute(statements.LOCKED_WORK, {"of_submissions": some}) for some in in_batches(ids))
+    return {row.submission_id: row for rows in locked for row in rows}
 
 
 def _insert(scope: Scope, executor: Executor, batch: Batch, seq: int) -> None:

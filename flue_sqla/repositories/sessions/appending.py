@@ -8,10 +8,11 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
 from flue_sqla.errors import SessionConflictError, SessionMissingError
+from flue_sqla.repositories.batching import in_batches
 from flue_sqla.repositories.scope import Executor, Scope
 from flue_sqla.repositories.sessions import statements as sql
 from flue_sqla.repositories.sessions.document import Entry, Head, parse_head
-from flue_sqla.repositories.sessions.saving import chunk_row, in_batches, insert_entries
+from flue_sqla.repositories.sessions.saving import chunk_row, insert_entries
 from flue_sqla.repositories.sessions.seal import Seal
 from flue_sqla.repositories.submissions.images import Chunk
 from flue_sqla.wire import canonical_json, format_timestamp

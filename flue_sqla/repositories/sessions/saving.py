@@ -7,12 +7,13 @@ entries are read (about 100 bytes each). Only a session that somebody else wrote
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from flue_sqla.dialects import DialectImpl
 from flue_sqla.errors import InternalStateError
+from flue_sqla.repositories.batching import in_batches
 from flue_sqla.repositories.scope import Executor
 from flue_sqla.repositories.sessions import statements as sql
 from flue_sqla.repositories.sessions.document import Entry, Head, parse_head
@@ -20,18 +21,9 @@ from flue_sqla.repositories.sessions.images import OWNER_KIND
 from flue_sqla.repositories.sessions.seal import Seal, entry_digest, images_part
 from flue_sqla.repositories.submissions.images import Chunk
 
-__all__ = ["Save", "chunk_row", "in_batches", "insert_entries"]
+__all__ = ["Save", "chunk_row", "insert_entries"]
 
-T = TypeVar("T")
-
-_BATCH: Final = 500
 _ATTEMPTS: Final = 3
-
-
-def in_batches(items: Sequence[T], size: int = _BATCH) -> Iterator[Sequence[T]]:
-    """Slices that one statement can name."""
-    for start in range(0, len(items), size):
-        yield items[start : start + size]
 
 
 @dataclass(frozen=True)

@@ -147,7 +147,7 @@ def _candidates(dialect: DialectImpl, names: int) -> tuple[sa.Select[Any], sa.Se
 # By dialect, then by the number of agents.
 _CLAIM = PerDialect(lambda dialect: functools.cache(functools.partial(_one_statement, dialect)))
 _CANDIDATES = PerDialect(lambda dialect: functools.cache(functools.partial(_candidates, dialect)))
-_OURS = with_chunks(_s).where(_s.c.status == RUNNING, _s.c.attempt_id.in_(sa.bindparam("attempts", expanding=True)))
+_OURS = with_chunks(_s).where(_s.c.status == RUNNING, _s.c.attempt_id == sa.any_(sa.bindparam("attempts", type_=sa.ARRAY(sa.Text()))))
 _END_MALFORMED = (
     sa.update(_s)
     .where(_s.c.sequence == sa.bindparam("row_sequence"), _s.c.status == RUNNING, _s.c.attempt_id == sa.bindparam("attempt"))

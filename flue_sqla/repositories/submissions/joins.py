@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from flue_sqla.errors import FlueError
 from flue_sqla.models.tables import submission_chunks, submissions
 from flue_sqla.records.submission import Attempt, Submission
+from flue_sqla.repositories.batching import in_batches
 from flue_sqla.repositories.scope import Executor, Lost, Operation
 from flue_sqla.repositories.submissions.base import SubmissionPart
 from flue_sqla.repositories.submissions.fanout import fan_out
@@ -122,8 +123,8 @@ class JoinPart(SubmissionPart):
                     break
                 accepted.append((row, submission))
             complete = complete and len(page) == _PAGE
-        if accepted:
-            executor.execute(_JOIN, {"sequences": [row.sequence for row, _ in accepted], "host": gate["host"]})
+        for sequences in in_batches([row.sequence for row, _ in accepted]):
+            executor.execute(_JOIN, {"sequences": sequences, "host": gate["host"]})
         update = {"status": "joining", "joined_into": gate["host"]}
         return [submission.model_copy(update=update) for _, submission in accepted]
 

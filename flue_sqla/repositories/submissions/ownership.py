@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from flue_sqla.models.tables import submissions
 from flue_sqla.records.submission import Attempt, Durability, Lease, Submission
+from flue_sqla.repositories.batching import AT_ONCE, in_batches
 from flue_sqla.repositories.scope import Executor, Lost, Operation
 from flue_sqla.repositories.submissions.base import SubmissionPart, Transition
 from flue_sqla.repositories.submissions.claims import DEFAULT_MAX_ATTEMPTS, DEFAULT_TIMEOUT_MS
@@ -161,14 +162,20 @@ class OwnershipPart(SubmissionPart):
     def renew_leases(self, owner_id: str, submission_ids: Sequence[str], *, lease_expires_at: int | None = None) -> None:
         """Extend the leases of the listed submissions that are running under ``owner_id``; skip the others silently.
 
-        They end 30 s from now unless ``lease_expires_at`` (epoch ms) says otherwise.
+        They end 30 s from now unless ``lease_expires_at`` (epoch ms) says otherwise. One statement, or for a long list one transaction.
         """
         if not submission_ids:
             return
         until = self._now() + LEASE_MS if lease_expires_at is None else require_integer(lease_expires_at, "lease_expires_at")
         ids = [self._key("submission_id", submission_id) for submission_id in submission_ids]
-        parameters = {"ids": ids, "owner": self._key("owner_id", owner_id), "until": until}
-        self._scope.single(lambda executor: executor.execute(_RENEW, parameters).rowcount)
+        parameters = {"owner": self._key("owner_id", owner_id), "until": until}
+
+        def operation(executor: Executor) -> None:
+            for some in in_batches(ids):
+                executor.execute(_RENEW, {**parameters, "ids": some}).close()
+
+        run = self._scope.single if len(ids) <= AT_ONCE else self._scope.write
+        run(operation)
 
     def request_abort(self, session_key: str) -> list[str]:
         """Ask for everything unsettled in a session to be aborted; the first time of asking stays (spec/submissions.md §7.7).

@@ -8,6 +8,7 @@ import sqlalchemy as sa
 
 from flue_sqla.models.tables import dispatch_receipts, submissions
 from flue_sqla.records.outcome import Holding, SettledRow
+from flue_sqla.repositories.batching import in_batches
 from flue_sqla.repositories.submissions.base import SubmissionPart
 from flue_sqla.wire import parse_json
 
@@ -35,12 +36,18 @@ class WatchingPart(SubmissionPart):
     """Reads that leave payloads and chunks where they are."""
 
     def holdings(self, submission_ids: Sequence[str]) -> dict[str, Holding]:
-        """Who holds each of these submissions, and whether it is to end, by id; unknown ones are left out. One statement."""
+        """Who holds each of these submissions, and whether it is to end, by id; unknown ones are left out.
+
+        Up to 500 in one statement.
+        """
         if not submission_ids:
             return {}
         ids = [self._key("submission_id", submission_id) for submission_id in submission_ids]
-        rows = self._scope.read(lambda executor: executor.execute(_HOLDING, {"ids": ids}).all())
-        return {row.submission_id: Holding.model_construct(**row._mapping) for row in rows}
+        found: dict[str, Holding] = {}
+        for some in in_batches(ids):
+            rows = self._scope.read(lambda executor, ids=some: executor.execute(_HOLDING, {"ids": ids}).all())  # type: ignore[misc]
+            found.update((row.submission_id, Holding.model_construct(**row._mapping)) for row in rows)
+        return found
 
     def settled_row(self, submission_id: str) -> SettledRow | None:
         """The status of a submission and what its row says of the outcome; None if there is no such row."""
