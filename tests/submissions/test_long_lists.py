@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import sqlite3
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy import event
 
 from flue_sqla import Attempt, Flue
 from flue_sqla.models.tables import submissions
@@ -20,15 +22,22 @@ PATH = stream_path("assistant", "agent-1")
 
 
 @pytest.fixture
-def long(database: Database) -> int:
+def long(database: Database, flue: Flue) -> int:
     """More than one statement takes."""
+    if database.name == "sqlite":
+        # What SQLite is built with everywhere but on Debian, which raises it.
+        event.listen(flue.engine, "checkout", lambda connection, *_: _limit(connection))
     return LONG[database.name]
 
 
+def _limit(connection: Any) -> None:
+    connection.setlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER, 32_766)
+
+
 @pytest.fixture
-def held(flue: Flue) -> Iterator[list[Attempt]]:
+def held(flue: Flue) -> list[Attempt]:
     """Three running submissions."""
-    yield [run(flue, f"held-{number}", instance=str(number)) for number in range(3)]
+    return [run(flue, f"held-{number}", instance=str(number)) for number in range(3)]
 
 
 def _among(held: list[Attempt], long: int) -> list[str]:
