@@ -22,7 +22,7 @@ from sqlalchemy.exc import ArgumentError
 from flue_sqla import setting_checks as checks
 from flue_sqla.errors import ConfigurationError
 
-__all__ = ["DEFAULT_ARTIFACTS", "DEFAULT_DATABASE_URL", "DEFAULT_VERSION_TABLE", "FlueSettings", "variables"]
+__all__ = ["DEFAULT_ARTIFACTS", "DEFAULT_DATABASE_URL", "DEFAULT_VERSION_TABLE", "FlueSettings", "read_env_file", "variables"]
 
 DEFAULT_DATABASE_URL = "sqlite:///flue.db"
 DEFAULT_ARTIFACTS = "flue-artifacts"
@@ -138,7 +138,7 @@ class FlueSettings(BaseSettings):
         Raises:
             ConfigurationError: with every problem, by variable name.
         """
-        merged = {**_read_env_file(env_file), **(os.environ if environ is None else environ)}
+        merged = {**read_env_file(env_file), **(os.environ if environ is None else environ)}
         names: dict[str, str] = {}
         values: dict[str, Any] = {}
         problems: list[Problem] = []
@@ -296,7 +296,11 @@ def _contradictions(values: Mapping[str, Any]) -> list[Problem]:
     return problems
 
 
-def _read_env_file(env_file: str | os.PathLike[str] | None) -> dict[str, str]:
+def read_env_file(env_file: str | os.PathLike[str] | None) -> dict[str, str]:
+    """The variables of a file of ``NAME=value`` lines; none without a file.
+
+    Raises ConfigurationError for a file that cannot be read.
+    """
     if env_file is None:
         return {}
     from dotenv import dotenv_values

@@ -35,3 +35,6 @@ def configure(level: str, form: str) -> None:
     text = logging.Formatter(f"%(asctime)s %(levelname)s {os.getpid()} %(name)s: %(message)s")
     handler.setFormatter(_JsonLines() if form == "json" else text)
     logging.basicConfig(level=level.upper(), handlers=[handler])
+    if level != "debug":
+        # What it tells at each boot is about itself.
+        logging.getLogger("alembic").setLevel(logging.WARNING)

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
 import os
-import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from flue_sqla.cli.base import Invocation, command, pass_invocation
 from flue_sqla.cli.exits import Exit
 from flue_sqla.cli.log_lines import configure
-from flue_sqla.errors import ConfigurationError
-
-if TYPE_CHECKING:
-    from flue_sqla.worker import Worker
+from flue_sqla.cli.worker_target import made, warn_of_another_place
 
 __all__ = ["worker"]
 
@@ -32,52 +27,36 @@ def worker(call: Invocation, target: str, log_level: str, log_format: str) -> Ex
     The module is imported from the current folder too. SIGTERM and SIGINT stop it at the next boundary of what it runs, whose
     submissions go back to the queue; the exit code is then 0.
 
-    The application configures its own Flue. --url and --schema reach it as DATABASE_URL and FLUE_SCHEMA.
+    The application makes its own Flue. --url, --schema and --env-file reach it only as environment variables, the first two as
+    DATABASE_URL and FLUE_SCHEMA, set before the module is imported: Flue.from_settings() reads them, Flue("…") does not. A Flue
+    of another database or schema than those given runs all the same, with a warning.
     """
     configure(log_level, log_format)
-    os.environ.update({name: value for name, value in (("DATABASE_URL", call.url), ("FLUE_SCHEMA", call.schema)) if value is not None})
-    asyncio.run(_run(target))
+    _hand_over(call)
+    asyncio.run(_work(call, target))
     call.out.note("The worker has stopped.")
     return Exit.OK
 
 
-async def _run(target: str) -> None:
-    from flue_sqla.worker import Worker
+def _hand_over(call: Invocation) -> None:
+    """Put the options into the environment, where the application finds them."""
+    from flue_sqla.dialects.engines import normalize_url
+    from flue_sqla.settings import read_env_file
 
-    found = _resolve(target)
-    # Made here, inside the loop on which it will live.
-    made = found if isinstance(found, Worker) else found()
-    if asyncio.iscoroutine(made):
-        made = await made
-    if not isinstance(made, Worker):
-        raise ConfigurationError(
-            f"{target} is no worker and makes none.", remedy="Name a flue_sqla.worker.Worker or a function without arguments."
-        )
-    await _work(made)
+    if call.url is not None:
+        normalize_url(call.url)
+    os.environ.update({name: value for name, value in (("DATABASE_URL", call.url), ("FLUE_SCHEMA", call.schema)) if value is not None})
+    for name, value in read_env_file(call.env_file).items():
+        os.environ.setdefault(name, value)
 
 
-async def _work(made: Worker) -> None:
+async def _work(call: Invocation, target: str) -> None:
+    worker = await made(target)
     try:
-        await made.run(handle_signals=True)
+        warn_of_another_place(worker, call.url, call.schema)
+        await worker.run(handle_signals=True)
     finally:
         # The process ends with this worker, and so does what it worked with.
-        closing: Any = made.flue.close()
+        closing: Any = worker.flue.close()
         if asyncio.iscoroutine(closing):
             await closing
-
-
-def _resolve(target: str) -> Any:
-    module_name, _, attribute = target.partition(":")
-    if not module_name or not attribute:
-        raise ConfigurationError(f"{target!r} does not name a worker.", remedy="Write MODULE:WORKER, for example orders.worker:worker.")
-    if "" not in sys.path and os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
-    try:
-        found: Any = importlib.import_module(module_name)
-        for name in attribute.split("."):
-            found = getattr(found, name)
-    except (ImportError, AttributeError) as error:
-        raise ConfigurationError(
-            f"{target} cannot be imported: {error}.", remedy="Run the command where the module can be imported."
-        ) from error
-    return found
