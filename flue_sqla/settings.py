@@ -6,9 +6,11 @@ Constructing it reads nothing but its arguments. The environment is read by :met
 
 from __future__ import annotations
 
+import difflib
+import logging
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import quote, quote_plus
@@ -28,7 +30,13 @@ DEFAULT_DATABASE_URL = "sqlite:///flue.db"
 DEFAULT_ARTIFACTS = "flue-artifacts"
 DEFAULT_VERSION_TABLE = "flue_alembic_version"
 
+log = logging.getLogger("flue_sqla")
+
 _MIB = 1024 * 1024
+_PREFIX = "FLUE_"
+_TESTS = "FLUE_TEST_"
+"""What only our own test suite reads."""
+_RESEMBLING = 0.75
 _FLUENT = "FLUENT_"
 # Where the variable is not FLUE_ and the setting's name. The first one wins; those of the server that we replace come last,
 # so that an operator's existing env file works unchanged.
@@ -127,18 +135,28 @@ class FlueSettings(BaseSettings):
         return (init_settings,)
 
     @classmethod
-    def from_env(cls, env_file: str | os.PathLike[str] | None = None, *, environ: Mapping[str, str] | None = None, **given: Any) -> Self:
+    def from_env(
+        cls,
+        env_file: str | os.PathLike[str] | None = None,
+        *,
+        environ: Mapping[str, str] | None = None,
+        warn: Callable[[str], None] = log.warning,
+        **given: Any,
+    ) -> Self:
         """The settings of the environment.
 
         Args:
             env_file: a file of ``NAME=value`` lines; the environment wins over it.
             environ: instead of ``os.environ``.
+            warn: is told, without their values, which ``FLUE_…`` variables are no settings; other programs may use the prefix too.
             given: settings that win over both, for example from a command line; ``None`` is "not given".
 
         Raises:
             ConfigurationError: with every problem, by variable name.
         """
         merged = {**read_env_file(env_file), **(os.environ if environ is None else environ)}
+        if unknown := _unknown_variables(name for name, value in merged.items() if value.strip()):
+            warn(f"These variables are no settings and are ignored: {', '.join(unknown)}.")
         names: dict[str, str] = {}
         values: dict[str, Any] = {}
         problems: list[Problem] = []
@@ -222,6 +240,17 @@ def variables(setting: str) -> tuple[str, ...]:
     if setting not in FlueSettings.model_fields:
         return ()
     return _VARIABLES.get(setting, (f"FLUE_{setting.upper()}",))
+
+
+def _unknown_variables(names: Iterable[str]) -> list[str]:
+    """Those of ``names`` that begin like a variable of ours and are none, each with the one that it resembles."""
+    known = [variable for setting in FlueSettings.model_fields for variable in variables(setting)]
+    unknown = []
+    for name in sorted(names):
+        if name.startswith(_PREFIX) and not name.startswith(_TESTS) and name not in known:
+            meant = difflib.get_close_matches(name, known, n=1, cutoff=_RESEMBLING)
+            unknown.append(f"{name} (did you mean {meant[0]}?)" if meant else name)
+    return unknown
 
 
 def _report(problems: Iterable[Problem]) -> ConfigurationError:

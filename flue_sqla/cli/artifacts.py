@@ -161,12 +161,9 @@ def transfer(
 
 def _store_options(call: Invocation, url: str, env_file: str | None) -> StoreOptions:
     from flue_sqla.artifacts.options import StoreOptions
-    from flue_sqla.settings import FlueSettings
 
-    if env_file is None:
-        return StoreOptions.from_settings(call.settings(), url)
     # Only the file: what the process has set is for the other side.
-    return StoreOptions.from_settings(FlueSettings.from_env(env_file, environ={}), url)
+    return StoreOptions.from_settings(call.settings() if env_file is None else call.settings_of(env_file), url)
 
 
 def _metadata(text: str | None) -> dict[str, Any] | None:

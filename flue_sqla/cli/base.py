@@ -49,6 +49,7 @@ class Invocation:
         self._json = False
         self._out: Output | None = None
         self._secrets: frozenset[str] = frozenset()
+        self._remarks: set[str] = set()
 
     @property
     def out(self) -> Output:
@@ -71,12 +72,25 @@ class Invocation:
         Raises:
             ConfigurationError: with all problems at once.
         """
+        options = {"database_url": self.url, "schema_name": self.schema}
+        return self._read(self.env_file, None, {**options, **given})
+
+    def settings_of(self, env_file: str) -> FlueSettings:
+        """The settings of a file and nothing else. Raises as :meth:`settings`."""
+        return self._read(env_file, {}, {})
+
+    def _read(self, env_file: str | None, environ: Mapping[str, str] | None, given: dict[str, Any]) -> FlueSettings:
         from flue_sqla.settings import FlueSettings
 
-        options = {"database_url": self.url, "schema_name": self.schema}
-        settings = FlueSettings.from_env(self.env_file, **{**options, **given})
+        settings = FlueSettings.from_env(env_file, environ=environ, warn=self._remark, **given)
         self._secrets |= settings.secrets()
         return settings
+
+    def _remark(self, text: str) -> None:
+        """Say it once, and to people: a program takes what is on standard error for a failure."""
+        if not self.json and text not in self._remarks:
+            self._remarks.add(text)
+            self.out.note(text)
 
     def scrub(self, text: str) -> str:
         """``text`` without any secret of the settings: what drivers and servers say is not ours to trust."""

@@ -23,13 +23,15 @@ SECRET = "hunter2-never-printed"
 @pytest.fixture
 def probe() -> Iterator[dict[str, Any]]:
     """A command that raises what the test says, and remembers how it was called."""
-    told: dict[str, Any] = {"raises": None}
+    told: dict[str, Any] = {"raises": None, "settings": 0}
 
     @command("probe")
     @click.option("--count", type=int, default=1)
     @pass_invocation
     def probe_command(call: Invocation, count: int) -> Exit | None:
         told.update(url=call.url, schema=call.schema, json=call.json, count=count)
+        for _ in range(told["settings"]):
+            call.settings()
         if told["raises"]:
             call.settings()
             raise told["raises"]
@@ -124,6 +126,17 @@ def test_wrong_settings_are_exit_code_2_by_variable(monkeypatch: pytest.MonkeyPa
     assert "DATABASE_URL" in printed
     assert "FLUE_MIGRATE" in printed
     assert SECRET not in printed
+
+
+def test_a_misspelt_variable_is_mentioned_once_to_people(
+    probe: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FLUE_SHCEMA", SECRET)
+    probe["settings"] = 2
+    assert run(["probe"]) == 0
+    assert capsys.readouterr().err == "These variables are no settings and are ignored: FLUE_SHCEMA (did you mean FLUE_SCHEMA?).\n"
+    assert run(["probe", "--json"]) == 0
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize("debug", [[], ["--debug"]])

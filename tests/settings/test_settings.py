@@ -68,6 +68,34 @@ def test_an_empty_variable_is_unset() -> None:
     assert FlueSettings.from_env(environ={"FLUE_MIGRATE": "", "DATABASE_URL": " "}) == FlueSettings()
 
 
+@pytest.mark.parametrize(
+    ("variable", "said"),
+    [
+        ("FLUE_MIGRAT", "FLUE_MIGRAT (did you mean FLUE_MIGRATE?)"),
+        ("FLUE_DATABASE_URL", "FLUE_DATABASE_URL (did you mean DATABASE_URL?)"),
+        ("FLUE_SCHEMA_NAME", "FLUE_SCHEMA_NAME (did you mean FLUE_SCHEMA?)"),
+        ("FLUE_ARTIFACTS_URL", "FLUE_ARTIFACTS_URL (did you mean FLUE_ARTIFACTS?)"),
+        ("FLUE_S3_SECRET_KEY", "FLUE_S3_SECRET_KEY (did you mean FLUE_S3_SECRET_ACCESS_KEY?)"),
+        ("FLUE_COLOUR", ": FLUE_COLOUR."),
+    ],
+)
+def test_a_variable_that_is_no_setting_is_warned_of_without_its_value(
+    variable: str, said: str, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    env_file = tmp_path / "env"
+    env_file.write_text(f"{variable}={SECRET}\n")
+    assert FlueSettings.from_env(environ={variable: SECRET}) == FlueSettings.from_env(env_file, environ={}) == FlueSettings()
+    assert [(record.name, record.levelname) for record in caplog.records] == [("flue_sqla", "WARNING")] * 2
+    assert all(said in message for message in caplog.messages)
+    assert SECRET not in caplog.text
+
+
+def test_known_foreign_and_empty_variables_are_not_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    known = {variable: "" for name in FlueSettings.model_fields for variable in variables(name)}
+    FlueSettings.from_env(environ={**known, "FLUE_SCHEMA": "x", "FLUENT_PORT": "80", "FLUE_TEST_DATABASES": "x", "FLUE_EMPTY": " "})
+    assert caplog.messages == []
+
+
 def test_a_password_with_a_dollar_sign_is_taken_literally(tmp_path: Path) -> None:
     env_file = tmp_path / "env"
     env_file.write_text("FLUE_S3_ACCESS_KEY_ID=id\nFLUE_S3_SECRET_ACCESS_KEY=a${HOME}b\n")
