@@ -7,7 +7,6 @@ from typing import Final
 
 from flue_sqla.artifacts.options import StoreOptions
 from flue_sqla.checks.database import DatabaseChecks
-from flue_sqla.checks.redaction import Redactor, secrets_of_environment, secrets_of_url
 from flue_sqla.checks.report import Area, CheckReport
 from flue_sqla.checks.steps import Steps
 from flue_sqla.checks.store import StoreChecks, store_kind
@@ -16,6 +15,7 @@ from flue_sqla.dialects.inspection import inspection
 from flue_sqla.errors import ConfigurationError
 from flue_sqla.flue import Flue
 from flue_sqla.models import profile_of
+from flue_sqla.redaction import Redactor, secrets_of_environment, secrets_of_url
 from flue_sqla.settings import FlueSettings
 
 __all__ = ["run_checks"]

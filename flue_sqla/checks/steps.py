@@ -8,9 +8,9 @@ from typing import TypeVar
 
 from sqlalchemy.exc import DBAPIError
 
-from flue_sqla.checks.redaction import Redactor
 from flue_sqla.checks.report import Area, CheckReport, Status, Step
 from flue_sqla.errors import FlueError
+from flue_sqla.redaction import Redactor
 
 __all__ = ["Failed", "Steps", "Warned"]
 

@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from flue_sqla.cli.output import Output
+from flue_sqla.redaction import Redactor
 
 if TYPE_CHECKING:
     from flue_sqla.flue import Flue
@@ -48,7 +49,7 @@ class Invocation:
         self.debug = False
         self._json = False
         self._out: Output | None = None
-        self._secrets: frozenset[str] = frozenset()
+        self._redactor = Redactor()
         self._remarks: set[str] = set()
 
     @property
@@ -83,7 +84,7 @@ class Invocation:
         from flue_sqla.settings import FlueSettings
 
         settings = FlueSettings.from_env(env_file, environ=environ, warn=self._remark, **given)
-        self._secrets |= settings.secrets()
+        self._redactor.learn(settings.secrets())
         return settings
 
     def _remark(self, text: str) -> None:
@@ -94,9 +95,7 @@ class Invocation:
 
     def scrub(self, text: str) -> str:
         """``text`` without any secret of the settings: what drivers and servers say is not ours to trust."""
-        for secret in sorted(self._secrets, key=len, reverse=True):
-            text = text.replace(secret, "***")
-        return text
+        return self._redactor.clean(text)
 
     @contextmanager
     def flue(self, *, boot: bool = True, migrate: Literal["auto", "verify", "off"] = "verify", **given: Any) -> Iterator[Flue]:

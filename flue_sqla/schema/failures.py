@@ -8,6 +8,7 @@ from sqlalchemy.exc import DBAPIError
 from flue_sqla.dialects import implementation
 from flue_sqla.dialects.ddl import Obstacle, SchemaDialect
 from flue_sqla.errors import DatabaseUnavailableError, FlueError, MigrationLockTimeout, SchemaPermissionError
+from flue_sqla.redaction import Redactor
 
 __all__ = ["as_refusal", "lock_timeout", "unavailable"]
 
@@ -53,5 +54,4 @@ def _place(url: sa.URL) -> str:
 def _text(error: BaseException, url: sa.URL) -> str:
     cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
     text = " ".join(str(cause).split()) or type(cause).__name__
-    password = str(url.password) if url.password is not None else ""
-    return text.replace(password, "***") if password else text
+    return Redactor([url.password or ""]).clean(text)

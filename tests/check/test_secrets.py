@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import quote, quote_plus
@@ -12,9 +13,9 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from flue_sqla.checks import run_checks
-from flue_sqla.checks.redaction import Redactor, secrets_of_environment
 from flue_sqla.cli.main import run
 from flue_sqla.errors import DatabaseUnavailableError
+from flue_sqla.redaction import Redactor, secrets_of_environment
 from flue_sqla.settings import FlueSettings
 from tests.databases.processes import free_port
 
@@ -142,6 +143,45 @@ def test_what_counts_as_secret_in_an_environment() -> None:
         "FLUE_MIGRATE": "auto",
     }
     assert secrets_of_environment(environment) == {"one", "six", "two", "three", "four", "fi@ve"}
+
+
+# A secret of one to three letters is in half of all words, and a text without those letters tells nobody anything. So it is hidden by its
+# place, where a driver, a server or a library repeats a URL, a connection string or its arguments, and nowhere else.
+PLACES = [
+    "postgresql://user:{}@host/x",
+    "could not connect to mysql+pymysql://:{}@127.0.0.1:1/x (refused)",
+    "/x?sslmode=require&password={}&a=b",
+    "host=h password={} user=u",
+    "host=h password='{}' user=u",
+    "connect(password='{}', db='x')",
+    '{{"secretAccessKey": "{}", "region": "x"}}',
+    "FLUE_S3_SESSION_TOKEN={}",
+    "Pwd: {}",
+]
+
+
+@pytest.mark.parametrize("place", PLACES)
+@given(secret=st.text(st.sampled_from("aeZ9@:/?#%&=+'\"\\[]{}ß😀"), min_size=1, max_size=3))
+def test_a_very_short_secret_is_hidden_where_a_secret_stands(place: str, secret: str) -> None:
+    for spelling in (secret, quote(secret, safe=""), quote_plus(secret)):
+        assert Redactor([secret]).clean(place.format(spelling)) == place.format("***")
+
+
+@pytest.mark.parametrize("secret", ["e", "st", "the", "1"])
+def test_a_very_short_password_leaves_the_words_around_it_alone(
+    secret: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def printed(password: str, *arguments: str) -> str:
+        monkeypatch.setenv("DATABASE_URL", f"postgresql+psycopg://somebody:{password}@127.0.0.1:1/x")
+        monkeypatch.setenv("FLUE_ARTIFACTS", str(tmp_path / "store"))
+        run([*arguments])
+        told = capsys.readouterr()
+        # Times differ, and with them the widths of the table.
+        return re.sub(r"[\d\s━─]+", " ", told.out + told.err)
+
+    assert printed(secret, "check") == printed("a-longer-password", "check")
+    assert printed(secret, "current") == printed("a-longer-password", "current")
+    assert f":{secret}@" not in printed(secret, "current", "--debug")
 
 
 def test_a_secret_inside_another_is_removed_with_it() -> None:

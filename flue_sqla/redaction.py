@@ -1,4 +1,4 @@
-"""Keeps secrets out of whatever a check says. Drivers and servers repeat what they were given; their texts are not ours to trust."""
+"""Keeps secrets out of whatever is shown. Drivers and servers repeat what they were given; their texts are not ours to trust."""
 
 from __future__ import annotations
 
@@ -8,12 +8,16 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 from urllib.parse import quote, quote_plus, unquote, unquote_plus
 
-__all__ = ["Redactor", "secrets_of_environment"]
+__all__ = ["Redactor", "secrets_of_environment", "secrets_of_url"]
 
 _SECRET_NAME: Final = re.compile(r"SECRET|TOKEN|PASSWORD|ACCESS_KEY", re.IGNORECASE)
 _URL_NAME: Final = re.compile(r"(_URL|ARTIFACTS|ENDPOINT)$", re.IGNORECASE)
 _IN_URL: Final = re.compile(r"//[^/@:]*:(.*)@")
 _IN_QUERY: Final = re.compile(r"[?&;][^=&;]*(?:pass|secret|token|key)[^=&;]*=([^&;]+)", re.IGNORECASE)
+_SHORTEST_WORD: Final = 4
+"""A shorter secret occurs by chance in any text: it is told by where it stands, as in ``//user:x@`` and ``password=x``."""
+_USER: Final = r"(//[^\s/@:]*:)(?:{})(?=@)"
+_NAMED: Final = r"((?i:pass|pwd|secret|token|key)[\w-]*[\"']?\s*[=:]\s*[\"']?)(?:{})(?!\w)"
 _READ: Final = re.compile(r"^(FLUE_|FLUENT_|DATABASE_URL$|AWS_|PG|MYSQL_)")
 
 
@@ -36,10 +40,11 @@ def secrets_of_url(url: str) -> set[str]:
 
 
 class Redactor:
-    """Replaces secrets by ``***``, in every spelling that a URL gives them."""
+    """Replaces secrets by ``***``, in every spelling that a URL gives them; very short ones only where a secret stands."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         self._secrets: tuple[str, ...] = ()
+        self._places: re.Pattern[str] | None = None
         self.learn(secrets)
 
     def learn(self, secrets: Iterable[str]) -> None:
@@ -57,9 +62,12 @@ class Redactor:
             }
         # The longest first: a secret may contain another one.
         self._secrets = tuple(sorted(filter(str.strip, spellings), key=len, reverse=True))
+        short = "|".join(re.escape(secret) for secret in self._secrets if len(secret) < _SHORTEST_WORD)
+        self._places = re.compile("|".join(place.replace("{}", short) for place in (_USER, _NAMED))) if short else None
 
     def clean(self, text: str) -> str:
         """``text`` without any of them."""
         for secret in self._secrets:
-            text = text.replace(secret, "***")
-        return text
+            if len(secret) >= _SHORTEST_WORD:
+                text = text.replace(secret, "***")
+        return self._places.sub(r"\1\2***", text) if self._places is not None else text
