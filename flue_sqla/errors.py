@@ -56,7 +56,8 @@ __all__ = [
 class FlueError(Exception):
     """Base of every deliberate refusal.
 
-    ``code`` is stable and safe to branch on; ``meta`` holds the values involved, never a secret; ``remedy`` is one sentence.
+    ``code`` is stable and safe to branch on; ``meta`` holds the values involved, never a secret; ``remedy`` is one sentence, which a
+    traceback shows as a note.
     """
 
     code: ClassVar[str] = "flue_error"
@@ -67,6 +68,8 @@ class FlueError(Exception):
         self.message = message
         self.meta: dict[str, Any] = dict(meta or {})
         self.remedy = self.default_remedy if remedy is None else remedy
+        if self.remedy:
+            self.add_note(f"What to do: {self.remedy}")
 
     def __str__(self) -> str:
         return self.message

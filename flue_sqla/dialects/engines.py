@@ -9,7 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import event
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.ext.asyncio import create_async_engine as sa_create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool, QueuePool
@@ -23,6 +23,8 @@ __all__ = ["create_async_engine", "create_engine", "normalize_url"]
 
 _SYNC_DRIVERS = {"postgresql": "psycopg", "postgres": "psycopg", "mysql": "pymysql", "mariadb": "pymysql", "sqlite": "pysqlite"}
 _ASYNC_DRIVERS = {**_SYNC_DRIVERS, "mysql": "asyncmy", "mariadb": "asyncmy", "sqlite": "aiosqlite"}
+# Which extra of ours brings the drivers above; Python itself brings pysqlite.
+_EXTRAS = {"psycopg": "postgres", "pymysql": "mysql", "asyncmy": "mysql", "aiosqlite": "sqlite-async"}
 _SYNC_TO_ASYNC = {"pysqlite": "aiosqlite", "pymysql": "asyncmy"}
 _ASYNC_TO_SYNC = {"aiosqlite": "pysqlite", "asyncmy": "pymysql", "aiomysql": "pymysql", "asyncpg": "psycopg"}
 
@@ -75,12 +77,35 @@ def create_async_engine(url: str | sa.URL) -> AsyncEngine:
 def _created(create: Any, url: sa.URL, arguments: dict[str, Any]) -> Any:
     try:
         return create(url, **arguments)
-    except ModuleNotFoundError as error:
+    except NoSuchModuleError:
         raise ConfigurationError(
-            f"The driver {error.name!r} is not installed.",
-            meta={"driver": error.name},
-            remedy="Install the extra of your database: flue_sqla[postgres], flue_sqla[mysql] or flue_sqla[sqlite-async].",
+            f"SQLAlchemy knows no driver {url.get_driver_name()!r} of {url.get_backend_name()}.",
+            meta={"driver": url.get_driver_name()},
+            remedy=_without_driver(url),
+        ) from None
+    except ImportError as error:
+        missing = isinstance(error, ModuleNotFoundError)
+        what = error.name if missing else url.get_driver_name()
+        raise ConfigurationError(
+            f"The driver {what!r} is not installed." if missing else f"The driver {what!r} cannot be imported: {_first_line(error)}",
+            meta={"driver": what},
+            remedy=_how_to_install(url),
         ) from error
+
+
+def _how_to_install(url: sa.URL) -> str:
+    extra = _EXTRAS.get(url.get_driver_name())
+    return f"Run: pip install 'flue-sqla[{extra}]'" if extra else f"Install the package of that driver, or: {_without_driver(url)}"
+
+
+def _without_driver(url: sa.URL) -> str:
+    backend = url.get_backend_name()
+    extra = _EXTRAS.get(_SYNC_DRIVERS[backend])
+    return f"Write {backend}://…, which takes a driver of ours" + (f" (pip install 'flue-sqla[{extra}]')." if extra else ".")
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]
 
 
 def _arguments(url: sa.URL, queue_pool: Any) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import re
+import traceback
 from pathlib import Path
 
 import pytest
@@ -46,3 +47,11 @@ def test_errors_cross_process_boundaries(kind: type[errors.FlueError]) -> None:
     error = _example(kind)
     copy = pickle.loads(pickle.dumps(error))
     assert (type(copy), copy.message, copy.meta, copy.remedy) == (kind, error.message, error.meta, error.remedy)
+    assert traceback.format_exception_only(copy) == traceback.format_exception_only(error)
+
+
+def test_a_traceback_says_what_to_do_and_the_text_of_the_error_only_what_was_found() -> None:
+    error = errors.SchemaVersionError("It is behind.", remedy="Run `flue-sqla upgrade`.")
+    shown = "".join(traceback.format_exception_only(error))
+    assert shown == "flue_sqla.errors.SchemaVersionError: It is behind.\nWhat to do: Run `flue-sqla upgrade`.\n"
+    assert str(error) == "It is behind."
