@@ -9,7 +9,7 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Any, BinaryIO, cast
 
-from flue_sqla.artifacts.failures import failure, os_failures
+from flue_sqla.artifacts.failures import filesystem_failures
 from flue_sqla.artifacts.keys import check_key
 from flue_sqla.artifacts.options import StoreOptions
 from flue_sqla.artifacts.parts import MIB, PartPlan
@@ -36,19 +36,19 @@ class FsspecStore:
         self._open_fs, self._root = _filesystem(options)
 
     def begin(self, key: str, *, size: int | None = None, content_type: str | None = None) -> FsspecUpload:
-        return FsspecUpload(self._fs, self._incoming(), self._path(key), key)
+        return FsspecUpload(self._fs, self.kind, self._incoming(), self._path(key), key)
 
     def open(self, key: str, size: int) -> BinaryIO:
-        with os_failures("read", key):
+        with filesystem_failures("read", key, self.kind):
             return cast(BinaryIO, self._fs.open(self._path(key), "rb"))
 
     def read_range(self, key: str, start: int, end: int) -> bytes:
-        with os_failures("read", key):
+        with filesystem_failures("read", key, self.kind):
             data = self._fs.cat_file(self._path(key), start=start, end=end) if start < end else b""
             return bytes(data)
 
     def stat(self, key: str) -> ObjectInfo | None:
-        with os_failures("look at", key):
+        with filesystem_failures("look at", key, self.kind):
             try:
                 self._fs.invalidate_cache()
                 return _info(key, self._fs.info(self._path(key)))
@@ -56,26 +56,23 @@ class FsspecStore:
                 return None
 
     def delete(self, key: str) -> None:
-        with os_failures("delete", key), suppress(FileNotFoundError):
+        with filesystem_failures("delete", key, self.kind), suppress(FileNotFoundError):
             self._fs.rm_file(self._path(key))
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
-        with os_failures("list", prefix):
+        with filesystem_failures("list", prefix, self.kind):
             for path, entry in self._below(self._root):
                 key = path[len(self._root) + 1 :]
                 if key.startswith(prefix) and not key.startswith(f"{_INCOMING}/"):
                     yield _info(key, entry)
 
     def presign(self, key: str, expires_in: int) -> str:
-        try:
-            with os_failures("presign", key):
-                return str(self._fs.sign(self._path(key), expiration=expires_in))
-        except NotImplementedError:
-            raise failure("presign", key, "unsupported", detail=f"{self.kind} has no signed URLs") from None
+        with filesystem_failures("presign", key, self.kind):
+            return str(self._fs.sign(self._path(key), expiration=expires_in))
 
     def discard_uploads(self, older_than: int) -> int | None:
         discarded = 0
-        with os_failures("list unfinished uploads", None):
+        with filesystem_failures("list unfinished uploads", None, self.kind):
             for path, entry in self._below(f"{self._root}/{_INCOMING}"):
                 if 0 < _modified_at(entry) < older_than:
                     self._fs.rm_file(path)
@@ -83,7 +80,7 @@ class FsspecStore:
         return discarded
 
     def create(self) -> None:
-        with os_failures("create the folder", None):
+        with filesystem_failures("create the folder", None, self.kind):
             self._fs.makedirs(self._root, exist_ok=True)
 
     def close(self) -> None:
@@ -114,8 +111,9 @@ class FsspecStore:
 class FsspecUpload:
     """A file under a temporary name that is moved to its key when it is complete."""
 
-    def __init__(self, fs: Any, temporary: str, final: str, key: str) -> None:
+    def __init__(self, fs: Any, kind: str, temporary: str, final: str, key: str) -> None:
         self._fs = fs
+        self._kind = kind
         self._temporary = temporary
         self._final = final
         self._key = key
@@ -123,11 +121,11 @@ class FsspecUpload:
         self._moving = False
 
     def send(self, part: Buffer) -> None:
-        with os_failures("write", self._key):
+        with filesystem_failures("write", self._key, self._kind):
             self._open().write(part)
 
     def complete(self) -> None:
-        with os_failures("write", self._key):
+        with filesystem_failures("write", self._key, self._kind):
             file, self._file = self._open(), None
             file.close()
             self._fs.makedirs(self._fs._parent(self._final), exist_ok=True)
@@ -135,7 +133,7 @@ class FsspecUpload:
             self._fs.mv(self._temporary, self._final)
 
     def abort(self) -> None:
-        with os_failures("discard", self._key):
+        with filesystem_failures("discard", self._key, self._kind):
             if self._file is not None:
                 file, self._file = self._file, None
                 _discard(file)
@@ -182,11 +180,12 @@ def _filesystem(options: StoreOptions) -> tuple[Any, str]:
         import fsspec
     except ImportError as error:
         raise ConfigurationError(f"{options.scheme}:// needs fsspec, which is not installed.", remedy="Install fsspec.") from error
-    try:
-        fs, path = fsspec.core.url_to_fs(options.url, skip_instance_cache=True, **options.storage_options)
-    except (ImportError, ValueError) as error:
-        raise ConfigurationError(
-            f"fsspec cannot open {options.scheme}:// URLs here: {type(error).__name__}.",
-            remedy=f"Install the fsspec filesystem for {options.scheme}://, and check the URL.",
-        ) from error
+    with filesystem_failures("connect", None, options.scheme):
+        try:
+            fs, path = fsspec.core.url_to_fs(options.url, skip_instance_cache=True, **options.storage_options)
+        except (ImportError, ValueError) as error:
+            raise ConfigurationError(
+                f"fsspec cannot open {options.scheme}:// URLs here: {type(error).__name__}.",
+                remedy=f"Install the fsspec filesystem for {options.scheme}://, and check the URL.",
+            ) from error
     return fs, str(path).rstrip("/")

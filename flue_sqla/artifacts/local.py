@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from flue_sqla.artifacts.failures import failure, os_failures
+from flue_sqla.artifacts.failures import failure, folder, folder_failures
 from flue_sqla.artifacts.keys import check_key
 from flue_sqla.artifacts.parts import MIB, PartPlan
 from flue_sqla.artifacts.store import Buffer, ObjectInfo
@@ -27,7 +27,7 @@ class LocalStore:
     kind = "fs"
 
     def __init__(self, root: str | os.PathLike[str], plan: PartPlan | None = None) -> None:
-        self._root = Path(root)
+        self._root = Path(root).absolute()  # a later chdir must not move it
         # Parts only pace the pipeline between reading, hashing and writing here.
         self.plan = plan or PartPlan(part_size=4 * MIB, max_parts=2**40)
 
@@ -35,11 +35,11 @@ class LocalStore:
         return LocalUpload(self._root, key)
 
     def open(self, key: str, size: int) -> BinaryIO:
-        with os_failures("read", key):
+        with folder_failures("read", key, self._root):
             return os.fdopen(self._descriptor(key), "rb", buffering=MIB)
 
     def read_range(self, key: str, start: int, end: int) -> bytes:
-        with os_failures("read", key), os.fdopen(self._descriptor(key), "rb", buffering=0) as file:
+        with folder_failures("read", key, self._root), os.fdopen(self._descriptor(key), "rb", buffering=0) as file:
             file.seek(start)
             pieces = []
             while start < end and (piece := file.read(end - start)):
@@ -48,7 +48,7 @@ class LocalStore:
             return b"".join(pieces)
 
     def stat(self, key: str) -> ObjectInfo | None:
-        with os_failures("look at", key):
+        with folder_failures("look at", key, self._root):
             try:
                 found = os.stat(self._path(key), follow_symlinks=False)
             except FileNotFoundError:
@@ -57,7 +57,7 @@ class LocalStore:
 
     def delete(self, key: str) -> None:
         path = self._path(key)
-        with os_failures("delete", key):
+        with folder_failures("delete", key, self._root):
             try:
                 os.unlink(path)
             except FileNotFoundError:
@@ -65,15 +65,15 @@ class LocalStore:
             _flush_folder(path.parent)
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
-        with os_failures("list", prefix):
+        with folder_failures("list", prefix, self._root):
             yield from _walk(self._root, "", prefix)
 
     def presign(self, key: str, expires_in: int) -> str:
-        raise failure("presign", key, "unsupported", detail="a folder has no URLs")
+        raise failure("presign", key, "unsupported", place=folder(self._root), detail="a folder has no URLs")
 
     def discard_uploads(self, older_than: int) -> int | None:
         discarded = 0
-        with os_failures("list unfinished uploads", None):
+        with folder_failures("list unfinished uploads", None, self._root):
             if not (self._root / _INCOMING).is_dir():
                 return 0
             for entry in os.scandir(self._root / _INCOMING):
@@ -83,7 +83,7 @@ class LocalStore:
         return discarded
 
     def create(self) -> None:
-        with os_failures("create the folder", None):
+        with folder_failures("create the folder", None, self._root):
             _make_folder(self._root)
 
     def close(self) -> None:
@@ -100,20 +100,22 @@ class LocalUpload:
     """A file in the incoming folder that gets its final name when it is complete."""
 
     def __init__(self, root: Path, key: str) -> None:
+        self._root = root
         self._key = check_key(key)
         self._final = root / key
         self._temporary = root / _INCOMING / f"{secrets.token_hex(16)}.part"
         self._file: int | None = None
+        self._ours: list[Path] = []
 
     def send(self, part: Buffer) -> None:
-        with os_failures("write", self._key):
+        with folder_failures("write", self._key, self._root):
             file = self._open()
             view = memoryview(part)
             while view:
                 view = view[os.write(file, view) :]
 
     def complete(self) -> None:
-        with os_failures("write", self._key):
+        with folder_failures("write", self._key, self._root):
             os.fsync(self._open())
             self._close()
             _make_folder(self._final.parent)
@@ -121,9 +123,10 @@ class LocalUpload:
             _flush_folder(self._final.parent)
 
     def abort(self) -> None:
-        with os_failures("discard", self._key):
+        with folder_failures("discard", self._key, self._root):
             self._close()
-            self._temporary.unlink(missing_ok=True)
+            for path in self._ours:
+                path.unlink(missing_ok=True)
 
     def _publish(self) -> None:
         try:
@@ -137,7 +140,9 @@ class LocalUpload:
             if self._final.exists():
                 raise
             os.rename(self._temporary, self._final)  # a filesystem without hard links
+            self._ours = [self._final]
             return
+        self._ours = [self._temporary, self._final]
         os.unlink(self._temporary)
 
     def _open(self) -> int:
@@ -145,6 +150,7 @@ class LocalUpload:
             _make_folder(self._temporary.parent)
             flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
             self._file = os.open(self._temporary, flags, stat.S_IRUSR | stat.S_IWUSR)
+            self._ours = [self._temporary]
         return self._file
 
     def _close(self) -> None:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from typing import BinaryIO, ClassVar
 
-from flue_sqla.artifacts.failures import failure
+from flue_sqla.artifacts.failures import failure, filesystem
 from flue_sqla.artifacts.keys import check_key
 from flue_sqla.artifacts.parts import PartPlan
 from flue_sqla.artifacts.store import Buffer, ObjectInfo
@@ -50,7 +50,7 @@ class MemoryStore:
         return iter([ObjectInfo(key, len(data), stored_at) for key, (data, stored_at) in found if key.startswith(prefix)])
 
     def presign(self, key: str, expires_in: int) -> str:
-        raise failure("presign", key, "unsupported", detail="memory has no URLs")
+        raise failure("presign", key, "unsupported", place=filesystem("memory"), detail="memory has no URLs")
 
     def discard_uploads(self, older_than: int) -> int | None:
         return 0
@@ -71,7 +71,7 @@ class MemoryStore:
     def _bytes(self, key: str) -> bytes:
         found = self._objects.get(check_key(key))
         if found is None:
-            raise failure("read", key, "missing")
+            raise failure("read", key, "missing", place=filesystem("memory"))
         return found[0]
 
 

@@ -45,14 +45,15 @@ class StoreChecks:
         """All steps that can be tried; whatever happens, the probe is removed."""
         try:
             store = blocking_store(self._options)
-        except ConfigurationError as error:
+        except (ConfigurationError, ArtifactStoreError) as error:
             refusal = error
 
             def refuse() -> str:
                 raise refusal
 
-            self._steps.run("store", Area.CONFIGURATION, refuse)
-            self._skip(_STEPS, "The store is not configured correctly.")
+            # Some filesystems connect as soon as they are made.
+            self._steps.run("store", Area.CONFIGURATION if isinstance(error, ConfigurationError) else Area.STORE, refuse)
+            self._skip(_STEPS, "The store could not be opened.")
             return
         try:
             with _folders_kept(self._options):
@@ -148,7 +149,8 @@ def _folders_kept(options: StoreOptions) -> Iterator[None]:
         return
     root = options.folder.absolute()
     candidates = [root / "flue-check", root / ".incoming", root, *root.parents]
-    missing = [folder for folder in candidates if not folder.exists()]
+    # os.path.exists has an answer where a path cannot be looked at; the probe then says why.
+    missing = [folder for folder in candidates if not os.path.exists(folder)]
     try:
         yield
     finally:

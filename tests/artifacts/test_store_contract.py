@@ -56,6 +56,7 @@ def test_files_seek_and_ranges_are_exact(store: ObjectStore) -> None:
 
 @EVERYWHERE
 def test_absent_objects(store: ObjectStore) -> None:
+    write(store, "tenant/one", b"a store that exists")
     assert store.stat("tenant/none") is None
     store.delete("tenant/none")
     with pytest.raises(ArtifactStoreError) as caught:
