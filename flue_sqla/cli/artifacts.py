@@ -14,6 +14,7 @@ import click
 
 from flue_sqla.cli.base import Invocation, group, pass_invocation
 from flue_sqla.cli.exits import Exit
+from flue_sqla.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from flue_sqla.artifacts.options import StoreOptions
@@ -55,18 +56,22 @@ def put(call: Invocation, /, source: str, name: str | None, metadata: str | None
 @click.argument("artifact_id", metavar="ID")
 @click.argument("target", type=click.Path(dir_okay=False, allow_dash=True))
 @_tenant
+@click.option("--force", is_flag=True, help="Overwrite TARGET if it exists.")
 @pass_invocation
-def get(call: Invocation, artifact_id: str, target: str, tenant: str) -> None:
+def get(call: Invocation, artifact_id: str, target: str, tenant: str, force: bool) -> None:
     """Write the artifact ID to the file TARGET, or to standard output when it is "-".
 
-    The digest is verified on the way. A file appears under its name only when all of it is there and right.
+    The digest is verified on the way. A file appears under its name only when all of it is there and right, and only its owner may read
+    it. One that is there already is left alone unless --force is given.
     """
+    if target != "-" and not force and os.path.lexists(target):
+        raise _taken(target)
     with call.flue() as flue, flue.artifacts.open(artifact_id, tenant=tenant, verify=True) as source:
         if target == "-":
             shutil.copyfileobj(source, sys.stdout.buffer, _COPY)
             sys.stdout.buffer.flush()
             return
-        size = _write_whole(source, Path(target))
+        size = _write_whole(source, Path(target), force)
     call.out.emit({"id": artifact_id, "path": target, "size": size}, lambda: call.out.line(f"{target}  {size} bytes"))
 
 
@@ -178,18 +183,43 @@ def _metadata(text: str | None) -> dict[str, Any] | None:
     return found
 
 
-def _write_whole(source: Any, target: Path) -> int:
-    """Copy to a temporary name beside ``target`` and rename; how many bytes."""
-    handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+def _write_whole(source: Any, target: Path, force: bool) -> int:
+    """Copy to a temporary name beside ``target``, which only the owner may read, and rename; how many bytes."""
     try:
-        with os.fdopen(handle, "wb") as file:
-            shutil.copyfileobj(source, file, _COPY)
-            size = file.tell()
-        os.replace(temporary, target)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+        handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                shutil.copyfileobj(source, file, _COPY)
+                size = file.tell()
+            _rename(temporary, target, force)
+        finally:
+            Path(temporary).unlink(missing_ok=True)
+    except OSError as error:
+        raise ConfigurationError(
+            f"The file {str(target)!r} cannot be written: {error.strerror or error}.",
+            meta={"path": str(target)},
+            remedy="Name a file in a folder that exists, that you may write to and that has room for it.",
+        ) from error
     return size
+
+
+def _rename(temporary: str, target: Path, force: bool) -> None:
+    if force:
+        os.replace(temporary, target)
+        return
+    try:
+        # Unlike a renaming, a second name never takes the place of a file that appeared meanwhile.
+        os.link(temporary, target)
+    except FileExistsError:
+        raise _taken(str(target)) from None
+    except OSError:  # a filesystem without second names
+        os.replace(temporary, target)
+
+
+def _taken(target: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"The file {target!r} exists.", meta={"path": target}, remedy="Name another file, or give --force to overwrite it."
+    )
 
 
 def _show_verified(call: Invocation, report: VerifyReport) -> None:

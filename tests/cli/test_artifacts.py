@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,51 @@ def test_what_is_put_can_be_fetched_and_listed(told: Any, environment: Path) -> 
     assert sorted(found.name for found in environment.iterdir()) == ["fetched", "report.bin", "store"]
     assert told("list", "--tenant", "t")[1]["artifacts"][0]["id"] == artifact["id"]
     assert told("list")[1] == {"artifacts": []}
+
+
+def test_a_file_that_exists_is_kept_unless_forced(told: Any, environment: Path) -> None:
+    artifact, target = put(told, environment / "source", b"new"), environment / "mine"
+    target.write_bytes(b"old")
+    code, refusal = told("get", artifact["id"], str(target))
+    assert (code, refusal["error"]["code"]) == (2, "configuration_invalid")
+    assert "--force" in refusal["error"]["remedy"]
+    assert target.read_bytes() == b"old"
+    (environment / "link").symlink_to("nowhere")
+    assert told("get", artifact["id"], str(environment / "link"))[0] == 2
+    assert told("get", artifact["id"], str(target), "--force")[0] == 0
+    assert target.read_bytes() == b"new"
+    assert stat.S_IMODE(target.stat().st_mode) == 0o600
+
+
+def test_a_file_that_appears_meanwhile_is_kept_too(told: Any, environment: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    artifact, target = put(told, environment / "source", b"new"), environment / "mine"
+
+    def copy(source: Any, file: Any, length: int) -> None:
+        file.write(source.read())
+        target.write_bytes(b"of somebody else")
+
+    monkeypatch.setattr("shutil.copyfileobj", copy)
+    assert told("get", artifact["id"], str(target))[1]["error"]["message"] == f"The file {str(target)!r} exists."
+    assert target.read_bytes() == b"of somebody else"
+    assert sorted(found.name for found in environment.iterdir()) == ["mine", "source", "store"]
+
+
+def test_a_filesystem_without_second_names(told: Any, environment: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    artifact = put(told, environment / "source", b"new")
+
+    def refuse(*_: Any) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr("os.link", refuse)
+    assert told("get", artifact["id"], str(environment / "fetched"))[0] == 0
+    assert (environment / "fetched").read_bytes() == b"new"
+
+
+def test_a_target_that_cannot_be_written_is_said_to_be(told: Any, environment: Path) -> None:
+    artifact = put(told, environment / "source", b"new")
+    code, refusal = told("get", artifact["id"], str(environment / "missing" / "fetched"))
+    assert (code, refusal["error"]["code"]) == (2, "configuration_invalid")
+    assert "No such file or directory" in refusal["error"]["message"]
 
 
 def test_standard_input_and_output(environment: Path, capsysbinary: Any, monkeypatch: pytest.MonkeyPatch) -> None:
