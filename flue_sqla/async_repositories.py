@@ -41,6 +41,7 @@ class AsyncSubmissions(AsyncRepository[Submissions]):
     settle_queued = awaited(Submissions.settle_queued)
     claim_joinable = awaited(Submissions.claim_joinable)
     finalize_join = awaited(Submissions.finalize_join)
+    finalize_joins = awaited(Submissions.finalize_joins)
     revert_join = awaited(Submissions.revert_join)
     repair_joins = awaited(Submissions.repair_joins)
     renew_leases = awaited(Submissions.renew_leases)

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from flue_sqla.errors import OutcomeUnknown
 from flue_sqla.records.submission import Submission
+from flue_sqla.wire import utf16_length
 from flue_sqla.worker.bridge import Bridge
 from flue_sqla.worker.execution import Execution
-from flue_sqla.worker.inputs import input_records, is_applied
+from flue_sqla.worker.inputs import is_applied, joined_records
 from flue_sqla.worker.interruptions import Lost
 from flue_sqla.worker.persisting import persist
 from flue_sqla.worker.telemetry import Telemetry
 from flue_sqla.worker.writer import Writer
 
 __all__ = ["Delivery", "Joins"]
+
+_AT_ONCE: Final = 64
+_LENGTH_AT_ONCE: Final = 256 * 1024
+"""Text of one batch in UTF-16 units, unless a single message is longer: far below what a stream takes, escaped or not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,29 +48,34 @@ class Joins:
     async def repair(self) -> None:
         """Resolve what a crash left: a delivery whose input is in the stream has joined, any other goes back to the queue."""
         host = self._execution.attempt
-        for child in await persist(self._execution, lambda: self._bridge.call(self._submissions.list_joined, host.submission_id)):
-            if child.status == "joining" and not is_applied(self._writer.state, child):
+        children = await persist(self._execution, lambda: self._bridge.call(self._submissions.list_joined, host.submission_id))
+        stays = []
+        for child in children:
+            if child.status == "joined" or is_applied(self._writer.state, child):
+                stays.append(child)
+            else:
                 await self._revert(child)
-                continue
-            if child.status == "joining":
-                await self._finalize(child)
+        arrived = [child for child in stays if child.status == "joining"]
+        if arrived:
+            await self._finalize(arrived)
+        if stays:
             self._execution.joined = True
-            self.adopted.append(_delivery(child))
+            self.adopted += map(_delivery, stays)
 
     async def claim(self) -> list[Delivery]:
         """Take in the deliveries that wait in the queue now, in order; those adopted from an earlier attempt come first."""
         adopted, self.adopted = self.adopted, []
         self._execution.check()
         taken = []
-        for child in await self._claimed():
+        for some in _groups(await self._claimed()):
             # Set before anything is written: from here on a settlement has to look for children.
             self._execution.joined = True
-            envelope = self._writer.envelope(submission_id=child.submission_id)
-            now = self._bridge.flue.clock.now()
-            await self._writer.append(lambda state, c=child, e=envelope, at=now: input_records(state, c, e, at))  # type: ignore[misc]
-            await self._finalize(child)
-            self._telemetry.event("joined", submission_id=child.submission_id, host=self._execution.submission_id)
-            taken.append(_delivery(child))
+            attempt_id, now = self._execution.attempt.attempt_id, self._bridge.flue.clock.now()
+            await self._writer.append(lambda state, c=some, at=now: joined_records(state, c, attempt_id, at))  # type: ignore[misc]  # noqa: B023
+            await self._finalize(some)
+            for child in some:
+                self._telemetry.event("joined", submission_id=child.submission_id, host=self._execution.submission_id)
+                taken.append(_delivery(child))
         return [*adopted, *taken]
 
     async def _claimed(self) -> list[Submission]:
@@ -75,9 +86,9 @@ class Joins:
             known = await persist(self._execution, lambda: self._bridge.call(self._submissions.list_joined, host.submission_id))
             return [child for child in known if child.status == "joining"]
 
-    async def _finalize(self, child: Submission) -> None:
-        host = self._execution.attempt
-        if not await persist(self._execution, lambda: self._bridge.call(self._submissions.finalize_join, host, child.submission_id)):
+    async def _finalize(self, children: Sequence[Submission]) -> None:
+        host, ids = self._execution.attempt, [child.submission_id for child in children]
+        if not await persist(self._execution, lambda: self._bridge.call(self._submissions.finalize_joins, host, ids)):
             self._execution.interrupt(Lost("a delivery could not join: the attempt is not running any more"))
             self._execution.check_owned()
 
@@ -88,6 +99,26 @@ class Joins:
         except OutcomeUnknown:
             # Whether it arrived or not: the end of this submission gives it back to the queue.
             return
+
+
+def _groups(children: Sequence[Submission]) -> Iterator[list[Submission]]:
+    """The deliveries in their order, as many together as one batch should hold."""
+    group: list[Submission] = []
+    length = 0
+    for child in children:
+        own = _text_length(child)
+        if group and (len(group) == _AT_ONCE or length + own > _LENGTH_AT_ONCE):
+            yield group
+            group, length = [], 0
+        group.append(child)
+        length += own
+    if group:
+        yield group
+
+
+def _text_length(child: Submission) -> int:
+    message = child.input["message"]
+    return utf16_length(message["body"]) + sum(utf16_length(value) for value in message.get("attributes", {}).values())
 
 
 def _delivery(child: Submission) -> Delivery:

@@ -52,6 +52,9 @@ class Ownership:
 def compare(execution: Execution, holding: Holding | None, owner_id: str) -> None:
     """Take over how long the lease lasts, and interrupt what is not ours or has to end."""
     if execution.settling:
+        # The gates of the settlement decide; but with many deliveries it may last longer than a lease, which is renewed meanwhile.
+        if holding is not None and (holding.attempt_id, holding.owner_id) == (execution.attempt.attempt_id, owner_id):
+            execution.lease_until = max(execution.lease_until, holding.lease_expires_at)
         return
     if holding is None or holding.attempt_id != execution.attempt.attempt_id or holding.owner_id != owner_id:
         execution.interrupt(Lost("the row belongs to another attempt"))

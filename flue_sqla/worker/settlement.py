@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Literal, ParamSpec, TypeAlias, TypeVar
 
 from flue_sqla.conversation import Conversation, ConversationState, Envelope, builders, repairs
-from flue_sqla.errors import ConversationRecordInvariantError, FlueError, InternalStateError, SubmissionAbortedError
+from flue_sqla.errors import (
+    ConversationRecordInvariantError,
+    ConversationStreamStoreError,
+    FlueError,
+    InternalStateError,
+    SubmissionAbortedError,
+)
 from flue_sqla.records.submission import Attempt, Submission
 from flue_sqla.wire import advisory_record_id, stream_path
 from flue_sqla.worker.acquisition import NotOurs, StreamMoved, acquire
 from flue_sqla.worker.bridge import Bridge
+from flue_sqla.worker.children import Child, NotJoined, in_groups, settle_as_new_producer
 from flue_sqla.worker.execution import Execution
 from flue_sqla.worker.persisting import persist
 from flue_sqla.worker.telemetry import Telemetry, log
@@ -71,8 +78,10 @@ class Settlements:
         joined: list[Submission] = []
         if children:
             joined = await self._call(execution, self._flue.submissions.list_joined, submission.submission_id)
-        for child in joined:
-            if child.status == "joined":
+        for group in in_groups([child for child in joined if child.status == "joined"]):
+            if len(group) > 1 and await self._settle_together(group, attempt.attempt_id, outcome, error, writer):
+                continue
+            for child in group:
                 await self._settle_one(child, attempt.attempt_id, outcome, error, execution, writer)
         return await self._settle_one(submission, attempt.attempt_id, outcome, error, execution, writer)
 
@@ -80,6 +89,64 @@ class Settlements:
         if execution is None:
             return await self._bridge.call(function, *args, **kwargs)
         return await persist(execution, lambda: self._bridge.call(function, *args, **kwargs))
+
+    async def _settle_together(
+        self,
+        children: Sequence[Submission],
+        attempt_id: str,
+        outcome: OutcomeName,
+        error: BaseException | None,
+        writer: Writer | None,
+    ) -> bool:
+        """Settle children in one transaction; False when they have to be looked at one by one, and nothing was written."""
+        path = stream_path(children[0].input["agent"], children[0].input["id"])
+        message = _message(error)
+
+        def settling(state: ConversationState) -> list[Child]:
+            own = [Attempt(submission_id=child.submission_id, attempt_id=attempt_id) for child in children]
+            conversations = [state.conversation_of(child.submission_id) or root_of(state) for child in children]
+            records = [
+                self._record(conversation, child, attempt_id, outcome, error)
+                for conversation, child in zip(conversations, children, strict=True)
+            ]
+            return [Child(attempt, record) for attempt, record in zip(own, records, strict=True)]
+
+        if writer is not None and not writer.failed:
+            done = await writer.settle(settling(writer.state), message)
+        else:
+            done = await self._settle_as_new_producer(path, settling, message)
+        for child in children if done else ():
+            self._tell(child, outcome)
+        return done
+
+    async def _settle_as_new_producer(self, path: str, settling: Callable[[ConversationState], list[Child]], message: str | None) -> bool:
+        for _ in range(_TRIES):
+            try:
+                view = await self._views.current(path)
+                children = [] if view.state.root is None else settling(view.state)
+                if not children or not all(view.state.apply(child.record) for child in children):
+                    raise NotJoined
+                view.offset = await self._bridge.call(
+                    settle_as_new_producer, self._flue, path, self._owner_id, view.offset, children, message
+                )
+            except StreamMoved:
+                self._views.forget(path)
+                continue
+            except (NotJoined, ConversationStreamStoreError, ConversationRecordInvariantError):
+                self._views.forget(path)
+                return False
+            except BaseException:
+                self._views.forget(path)
+                raise
+            return True
+        return False
+
+    def _record(
+        self, conversation: Conversation, submission: Submission, attempt_id: str, outcome: OutcomeName, error: BaseException | None
+    ) -> dict[str, Any]:
+        envelope = Envelope.of(conversation, submission.submission_id, attempt_id)
+        public = None if error is None else builders.settlement_error(error)
+        return builders.submission_settled(envelope, self._flue.clock.now(), submission.kind, outcome, error=public)
 
     async def _settle_one(
         self,
@@ -95,16 +162,13 @@ class Settlements:
         conversation = await self._conversation(path, submission.submission_id, writer)
         if conversation is None:
             return await self._settle_without_stream(submission, own, outcome, error, execution)
-        envelope = Envelope.of(conversation, submission.submission_id, attempt_id)
-        public = None if error is None else builders.settlement_error(error)
-        record = builders.submission_settled(envelope, self._flue.clock.now(), submission.kind, outcome, error=public)
+        record = self._record(conversation, submission, attempt_id, outcome, error)
         obligation = await self._call(execution, self._flue.submissions.reserve_settlement, own, record["id"], record)
         if obligation is None:
             self._telemetry.event("settlement_elsewhere", logging.INFO, submission_id=submission.submission_id)
             return False
         await self.append_settlement(path, own, obligation.record, writer)
-        message = None if error is None else str(error) or type(error).__name__
-        done = await self._call(execution, self._flue.submissions.finalize_settlement, own, record["id"], message)
+        done = await self._call(execution, self._flue.submissions.finalize_settlement, own, record["id"], _message(error))
         if done:
             self._tell(submission, outcome)
         return done
@@ -199,3 +263,8 @@ class Settlements:
 
     def _tell(self, submission: Submission, outcome: OutcomeName) -> None:
         self._telemetry.event("settled", submission_id=submission.submission_id, agent=submission.input["agent"], outcome=outcome)
+
+
+def _message(error: BaseException | None) -> str | None:
+    """What the row says of the error."""
+    return None if error is None else str(error) or type(error).__name__

@@ -11,6 +11,7 @@ from flue_sqla.errors import ConversationStreamStoreError, InternalStateError
 from flue_sqla.records.submission import Attempt
 from flue_sqla.worker.acquisition import Acquired
 from flue_sqla.worker.bridge import Bridge
+from flue_sqla.worker.children import Child, NotJoined, settle_as
 from flue_sqla.worker.execution import Execution
 from flue_sqla.worker.interruptions import Lost
 from flue_sqla.worker.persisting import persist
@@ -45,10 +46,10 @@ class Writer:
         """The stream as it is, this writer's own appends included."""
         return self._view.state
 
-    def envelope(self, *, submission_id: str | None = None, attempt: bool = True) -> Envelope:
-        """The envelope of records of this attempt; with ``submission_id`` of a delivery that joined it."""
+    def envelope(self) -> Envelope:
+        """The envelope of records of this attempt."""
         own = self._execution.attempt
-        return Envelope.of(root_of(self.state), submission_id or own.submission_id, own.attempt_id if attempt else None)
+        return Envelope.of(root_of(self.state), own.submission_id, own.attempt_id)
 
     async def append(self, build: Build, *, authorization: Attempt | None = None) -> bool:
         """Append what ``build`` makes of the current state, as one batch.
@@ -83,6 +84,35 @@ class Writer:
                 self._fail()
                 raise
             self._sequence += 1
+            return True
+
+    async def settle(self, children: Sequence[Child], error_message: str | None) -> bool:
+        """Settle deliveries that joined, and append their records, each as a batch of its own; all of them in one transaction.
+
+        Returns:
+            False when that cannot be done together: nothing was written, and the writer is of no use any more.
+
+        Raises:
+            Lost: another producer or attempt owns the stream; nothing was written.
+        """
+        async with self._lock:
+            self._execution.check_owned()
+            call, flue, path = self._bridge.call, self._bridge.flue, self._view.path
+            try:
+                if self.failed or not all(self.state.apply(child.record) for child in children):
+                    raise NotJoined
+                self._view.offset = await persist(
+                    self._execution, lambda: call(settle_as, flue, path, self._claim, self._sequence, children, error_message)
+                )
+            except NotJoined:
+                self._fail()
+                return False
+            except ConversationStreamStoreError as refused:
+                await self._refused(refused)
+            except BaseException:
+                self._fail()
+                raise
+            self._sequence += len(children)
             return True
 
     async def _send(self, records: Sequence[Record], authorization: Attempt) -> str:

@@ -133,6 +133,15 @@ def test_finalize_join_is_read_again(lossy: Lossy) -> None:
     assert lossy.during("UPDATE", lambda: lossy.flue.submissions.finalize_join(host, "child")) is True
 
 
+def test_finalize_joins_is_replayed(lossy: Lossy) -> None:
+    host = run(lossy.flue, "host")
+    for name in ("one", "two"):
+        admit_ready(lossy.flue, name)
+    lossy.flue.submissions.claim_joinable(host, "assistant")
+    assert lossy.during("COMMIT", lambda: lossy.flue.submissions.finalize_joins(host, ["one", "two"])) is True
+    assert [status(lossy.flue, name) for name in ("one", "two")] == ["joined", "joined"]
+
+
 @pytest.mark.parametrize(
     "call",
     [

@@ -72,10 +72,11 @@ class Conversations:
             offset=format_offset(row.next_offset - 1),
         )
 
-    def get_meta(self, path: str) -> StreamMeta | None:
-        """The stream's identity, head and producer; None if it does not exist."""
+    def get_meta(self, path: str, *, lock: bool = False) -> StreamMeta | None:
+        """The stream's identity, head and producer; None if it does not exist. ``lock``: to the end of the unit it stays so."""
         self._check_path("get_meta", path)
-        row = self._scope.read(lambda executor: executor.execute(statements.META, {"of_path": path}).first())
+        statement = statements.LOCKED_STREAM if lock else statements.META
+        row = self._scope.read(lambda executor: executor.execute(statement, {"of_path": path}).first())
         if row is None:
             return None
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -67,6 +68,9 @@ def _move(values: dict[str, Any], *, alone: bool) -> sa.Update:
     return sa.update(_s).where(_OURS, _s.c.joined_into.in_(sa.select(locked.c.submission_id))).values(values)
 
 
+_MANY = sa.and_(_s.c.submission_id.in_(sa.bindparam("ids", expanding=True)), _s.c.joined_into == sa.bindparam("host", type_=sa.Text()))
+_FINALIZE_MANY = sa.update(_s).where(_MANY, _s.c.status == JOINING).values(_FINALIZED)
+_COUNT_JOINED = sa.select(sa.func.count()).select_from(_s).where(_MANY, _s.c.status == JOINED)
 _FINALIZE_ALONE, _FINALIZE = _move(_FINALIZED, alone=True), _move(_FINALIZED, alone=False)
 _REVERT_ALONE, _REVERT = _move(_REVERTED, alone=True), _move(_REVERTED, alone=False)
 _IS_JOINED = sa.select(_s.c.sequence).where(
@@ -147,6 +151,28 @@ class JoinPart(SubmissionPart):
             return executor.execute(_IS_JOINED, {"id": submission_id, "host": host.submission_id}).first() is not None
 
         return self._moved(_FINALIZE_ALONE, _FINALIZE, host, submission_id, {"now": self._now()}, confirm=arrived)
+
+    def finalize_joins(self, host: Attempt, submission_ids: Sequence[str]) -> bool:
+        """Record that the inputs of these joining deliveries are in the stream; may be repeated, unlike :meth:`finalize_join`.
+
+        Returns:
+            Whether all of them are joined into ``host`` now; False, and nothing is changed, when it is not running under its attempt.
+        """
+        gate = self._host_gate(host)
+        ids = list(dict.fromkeys(self._key("submission_id", submission_id) for submission_id in submission_ids))
+        now = self._now()
+
+        def operation(executor: Executor) -> bool:
+            if executor.execute(_LOCK_HOST, gate).first() is None:
+                return False
+            joined = 0
+            for some in in_batches(ids):
+                parameters = {"ids": some, "host": host.submission_id}
+                executor.execute(_FINALIZE_MANY, {**parameters, "now": now}).close()
+                joined += executor.execute(_COUNT_JOINED, parameters).scalar_one()
+            return joined == len(ids)
+
+        return self._scope.write(operation)
 
     def revert_join(self, host: Attempt, submission_id: str) -> bool:
         """Give a joining delivery back to the queue; the caller guarantees that its input is not in the stream.
