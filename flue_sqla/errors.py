@@ -30,6 +30,7 @@ __all__ = [
     "PersistedFormatVersionError",
     "ReceiptRetainedError",
     "RequestConflictError",
+    "RunMissingError",
     "SchemaPermissionError",
     "SchemaVersionError",
     "SerializationConflict",
@@ -45,6 +46,7 @@ __all__ = [
     "SubmissionConflictError",
     "SubmissionInterruptedError",
     "SubmissionMissingError",
+    "SubmissionNotRequeuedError",
     "SubmissionRetryExhaustedError",
     "SubmissionTimeoutError",
     "TransientError",
@@ -215,6 +217,12 @@ class SubmissionMissingError(FlueError):
     default_remedy = "Check the id; an admission in a transaction of yours is visible to others once you have committed."
 
 
+class SubmissionNotRequeuedError(FlueError):
+    """The submission does not run, or whoever runs it still holds its lease; nothing was changed."""
+
+    code = "submission_not_requeued"
+
+
 class SubmissionAbortedError(FlueError):
     """The submission was aborted on request before it was finished; its outcome is ``aborted``."""
 
@@ -250,6 +258,13 @@ class TransientError(FlueError):
     """For handlers to raise: the failure is expected to pass, so the worker tries again after a pause."""
 
     code = "transient"
+
+
+class RunMissingError(FlueError):
+    """There is no workflow run with this id, or it has no events."""
+
+    code = "run_missing"
+    default_remedy = "Check the id; `flue-sqla runs list` shows those that there are."
 
 
 # -- streams --------------------------------------------------------------------------------------------------------------------

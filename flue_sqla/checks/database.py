@@ -12,6 +12,7 @@ from sqlalchemy.exc import DBAPIError
 
 from flue_sqla.checks.report import Area, CheckReport
 from flue_sqla.checks.steps import Failed, Steps, Warned
+from flue_sqla.codes import Code
 from flue_sqla.dialects import implementation
 from flue_sqla.dialects.bulk import placed
 from flue_sqla.dialects.ddl import schema_dialect
@@ -97,7 +98,7 @@ class DatabaseChecks:
         found = f"The database's clock is {abs(skew)} ms {'ahead of' if skew >= 0 else 'behind'} this host's (± {trip / 2:.1f} ms)."
         remedy = "Let both hosts follow the same time servers (chrony, systemd-timesyncd)."
         if abs(skew) - trip / 2 > _WRONG_SKEW_MS:
-            raise Failed(found, remedy, "clock_skew")
+            raise Failed(found, remedy, Code.CLOCK_SKEW)
         if abs(skew) - trip / 2 > _NOTABLE_SKEW_MS:
             raise Warned(found, remedy)
         return found
@@ -113,7 +114,7 @@ class DatabaseChecks:
             remedy = verdict.remedy
             if verdict.migratable:
                 remedy = f"Run `flue-sqla check --init`, or: {remedy}"
-            raise Failed(verdict.message, remedy, verdict.error().code)
+            raise type(verdict.error())(verdict.message, remedy=remedy)
         if verdict.revision != HEAD:
             raise Warned(verdict.message, "Deploy the release that the database was migrated with.")
         return verdict.message
@@ -147,7 +148,7 @@ class DatabaseChecks:
         if missing:
             shown = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
             remedy = "Grant the rights that `flue-sqla sql --grants` prints; a read-only server or file takes no application."
-            raise Failed(f"The role may not: {shown}.", remedy, "rights_missing")
+            raise Failed(f"The role may not: {shown}.", remedy, Code.RIGHTS_MISSING)
         return f"The role may read and write all {len(tables)} tables."
 
     def _may(self, connection: sa.Connection, statement: sa.Executable) -> bool:

@@ -9,6 +9,7 @@ from typing import TypeVar
 from sqlalchemy.exc import DBAPIError
 
 from flue_sqla.checks.report import Area, CheckReport, Status, Step
+from flue_sqla.codes import Code
 from flue_sqla.errors import FlueError
 from flue_sqla.redaction import Redactor
 
@@ -20,7 +21,7 @@ T = TypeVar("T")
 class Failed(Exception):
     """A step found something wrong that no error of ours stands for."""
 
-    def __init__(self, detail: str, remedy: str, code: str) -> None:
+    def __init__(self, detail: str, remedy: str, code: Code) -> None:
         super().__init__(detail)
         self.detail, self.remedy, self.code = detail, remedy, code
 
@@ -59,7 +60,7 @@ class Steps:
         except FlueError as error:
             return done(Status.FAILED, error.message, error.remedy, error.code)
         except Exception as error:
-            return done(Status.FAILED, _told(error), "Run `flue-sqla --debug check` and read the cause.", "unexpected")
+            return done(Status.FAILED, _told(error), "Run `flue-sqla --debug check` and read the cause.", Code.UNEXPECTED)
 
     def skip(self, name: str, area: Area, why: str) -> None:
         """Note a step that was not tried."""

@@ -12,6 +12,7 @@ from sqlalchemy.exc import DBAPIError
 
 from flue_sqla.cli.base import FlueGroup, Invocation
 from flue_sqla.cli.exits import Exit
+from flue_sqla.codes import Code
 from flue_sqla.errors import DatabaseUnavailableError, FlueError
 
 __all__ = ["application", "run"]
@@ -60,7 +61,7 @@ def run(arguments: Sequence[str]) -> int:
         call.json = call.json or "--json" in arguments
         context = getattr(error, "ctx", None)
         remedy = f"Run '{context.command_path} --help'." if context is not None else ""
-        call.out.refusal("usage", error.format_message(), remedy=remedy, exit_with=Exit.USAGE)
+        call.out.refusal(Code.USAGE, error.format_message(), remedy=remedy, exit_with=Exit.USAGE)
         return Exit.USAGE
     except (click.Abort, KeyboardInterrupt):
         call.out.note("Interrupted.")
@@ -84,6 +85,6 @@ def _unexpected(call: Invocation, error: Exception) -> Exit:
     told = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
     first_line = next(iter(str(told).splitlines()), "")
     call.out.refusal(
-        "unexpected", call.scrub(f"{type(told).__name__}: {first_line}"), remedy="Run it again with --debug for the traceback."
+        Code.UNEXPECTED, call.scrub(f"{type(told).__name__}: {first_line}"), remedy="Run it again with --debug for the traceback."
     )
     return Exit.FAILURE

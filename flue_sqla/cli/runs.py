@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from flue_sqla.cli.base import Invocation, group, pass_invocation
-from flue_sqla.cli.exits import Exit
+from flue_sqla.errors import RunMissingError
 from flue_sqla.records import Run, RunPointer, StoredEvent
 from flue_sqla.wire import run_path
 
@@ -45,16 +45,15 @@ def list_runs(call: Invocation, status: str | None, workflow_name: str | None, l
 @runs.command("show")
 @click.argument("run_id")
 @pass_invocation
-def show(call: Invocation, run_id: str) -> Exit | None:
+def show(call: Invocation, run_id: str) -> None:
     """One run: its record and how many events it has."""
     with call.flue() as flue:
         run = flue.runs.get(run_id)
         if run is None:
-            return _missing(call, run_id)
+            raise _missing(run_id)
         meta = flue.events.get_meta(run_path(run_id))
     stream = None if meta is None else meta.to_wire()
     call.out.emit({**run.to_wire(), "events": stream}, lambda: _draw(call, run, stream))
-    return None
 
 
 @runs.command("events")
@@ -62,29 +61,28 @@ def show(call: Invocation, run_id: str) -> Exit | None:
 @click.option("--follow", is_flag=True, help="Wait for more until the run has ended.")
 @click.option("--offset", default="-1", show_default=True, metavar="OFFSET", help="Begin after this event.")
 @pass_invocation
-def events(call: Invocation, run_id: str, follow: bool, offset: str) -> Exit | None:
+def events(call: Invocation, run_id: str, follow: bool, offset: str) -> None:
     """The events of a run, one per line; with --json one document per event."""
     path = run_path(run_id)
     with call.flue() as flue:
         if flue.events.get_meta(path) is None and not follow:
-            return _missing(call, run_id)
+            raise _missing(run_id)
         if follow:
             with flue.events.follow(path, offset) as following:
                 for event in following:
                     _print(call, event)
-            return None
+            return
         while True:
             page = flue.events.read(path, offset=offset, limit=1000)
             for event in page.events:
                 _print(call, event)
             offset = page.next_offset
             if page.up_to_date:
-                return None
+                return
 
 
-def _missing(call: Invocation, run_id: str) -> Exit:
-    call.out.refusal("run_not_found", f'Run "{run_id}" was not found.', meta={"runId": run_id})
-    return Exit.FAILURE
+def _missing(run_id: str) -> RunMissingError:
+    return RunMissingError(f"There is no run {run_id!r}.", meta={"runId": run_id})
 
 
 def _row(run: RunPointer) -> tuple[Any, ...]:

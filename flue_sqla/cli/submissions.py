@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from flue_sqla.cli.base import Invocation, group, pass_invocation
-from flue_sqla.cli.exits import Exit
 from flue_sqla.cli.moments import moment
+from flue_sqla.errors import SubmissionMissingError, SubmissionNotRequeuedError
 from flue_sqla.records import Attempt, Submission, SubmissionSummary
 from flue_sqla.wire import parse_session_key
+
+if TYPE_CHECKING:
+    from flue_sqla.flue import Flue
 
 __all__ = ["submissions"]
 
@@ -56,67 +59,59 @@ def list_submissions(
 @submissions.command("show")
 @click.argument("submission_id")
 @pass_invocation
-def show(call: Invocation, submission_id: str) -> Exit | None:
+def show(call: Invocation, submission_id: str) -> None:
     """One submission with its message."""
     with call.flue() as flue:
-        found = flue.submissions.get(submission_id)
-    if found is None:
-        return _missing(call, submission_id)
+        found = _found(flue, submission_id)
     wire = found.to_wire()
     rows = [(name, value if isinstance(value, str | int) else repr(value)) for name, value in _readable(found).items()]
     call.out.emit(wire, lambda: call.out.table(["", ""], rows))
-    return None
 
 
 @submissions.command("abort")
 @click.argument("submission_id")
 @pass_invocation
-def abort(call: Invocation, submission_id: str) -> Exit | None:
+def abort(call: Invocation, submission_id: str) -> None:
     """Ask for the abort of a submission's session: of everything in it that has not ended.
 
     The worker that runs it notices at its next look; what is queued is settled as aborted when its turn comes.
     """
     with call.flue() as flue:
-        found = flue.submissions.get(submission_id)
-        if found is None:
-            return _missing(call, submission_id)
+        found = _found(flue, submission_id)
         stamped = sorted(flue.submissions.request_abort(found.session_key))
     document = {"sessionKey": found.session_key, "aborting": stamped}
     call.out.emit(document, lambda: call.out.line(f"Asked for the abort of {', '.join(stamped) or 'nothing: all of it has ended'}."))
-    return None
 
 
 @submissions.command("requeue")
 @click.argument("submission_id")
 @click.option("--force", is_flag=True, help="Also while its lease has not run out: whoever runs it is fenced off.")
 @pass_invocation
-def requeue(call: Invocation, submission_id: str, force: bool) -> Exit | None:
+def requeue(call: Invocation, submission_id: str, force: bool) -> None:
     """Give a running submission back to the queue, if its lease has run out."""
     with call.flue() as flue:
-        found = flue.submissions.get(submission_id)
-        if found is None:
-            return _missing(call, submission_id)
+        found = _found(flue, submission_id)
         if found.status != "running" or found.attempt_id is None:
-            return _refused(call, found, f"Submission {submission_id} is {found.status}, not running.", "Only what runs can be requeued.")
+            raise _refused(found, f"Submission {submission_id} is {found.status}, not running.", "Only what runs can be requeued.")
         if found.lease_expires_at >= flue.clock.now() and not force:
             message = f"Submission {submission_id} is held by {found.owner_id} until {moment(found.lease_expires_at)} UTC."
-            return _refused(call, found, message, "Wait for the lease to run out, or give --force.")
+            raise _refused(found, message, "Wait for the lease to run out, or give --force.")
         attempt = Attempt(submission_id=submission_id, attempt_id=found.attempt_id)
         if not flue.submissions.requeue(attempt):
-            return _refused(call, found, f"Submission {submission_id} was changed meanwhile.", "Look again.")
+            raise _refused(found, f"Submission {submission_id} was changed meanwhile.", "Look again.")
     call.out.emit({"requeued": submission_id}, lambda: call.out.line(f"Requeued {submission_id}."))
-    return None
 
 
-def _missing(call: Invocation, submission_id: str) -> Exit:
-    call.out.refusal("submission_not_found", f"There is no submission {submission_id!r}.", meta={"submissionId": submission_id})
-    return Exit.FAILURE
+def _found(flue: Flue, submission_id: str) -> Submission:
+    found = flue.submissions.get(submission_id)
+    if found is None:
+        raise SubmissionMissingError(f"There is no submission {submission_id!r}.", meta={"submissionId": submission_id})
+    return found
 
 
-def _refused(call: Invocation, found: Submission, message: str, remedy: str) -> Exit:
+def _refused(found: Submission, message: str, remedy: str) -> SubmissionNotRequeuedError:
     meta = {"submissionId": found.submission_id, "status": found.status}
-    call.out.refusal("submission_not_requeued", message, remedy=remedy, meta=meta)
-    return Exit.FAILURE
+    return SubmissionNotRequeuedError(message, meta=meta, remedy=remedy)
 
 
 def _document(summary: SubmissionSummary) -> dict[str, Any]:

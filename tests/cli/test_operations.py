@@ -121,7 +121,7 @@ def test_a_run_that_is_not_there(call: Call) -> None:
     for what in ("show", "events"):
         code, out, err = call("runs", what, "run_none", "--json")
         assert (code, out) == (1, "")
-        assert json.loads(err)["error"]["code"] == "run_not_found"
+        assert json.loads(err)["error"]["code"] == "run_missing"
 
 
 # -- submissions --------------------------------------------------------------------------------------------------------------------

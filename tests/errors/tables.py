@@ -1,10 +1,11 @@
-"""The table of docs/errors.md, made from the classes: ``python -m tests.errors.tables`` prints it."""
+"""The tables of docs/errors.md, made from the classes and codes: ``python -m tests.errors.tables`` prints them."""
 
 from __future__ import annotations
 
 import inspect
 
 from flue_sqla import errors
+from flue_sqla.codes import Code
 
 
 def rows() -> list[str]:
@@ -16,5 +17,9 @@ def rows() -> list[str]:
     return lines
 
 
+def other_rows() -> list[str]:
+    return ["| Code | Meaning |", "|---|---|", *(f"| `{code}` | {code.meaning} |" for code in Code)]
+
+
 if __name__ == "__main__":
-    print("\n".join(rows()))
+    print("\n".join([*rows(), "", *other_rows()]))
