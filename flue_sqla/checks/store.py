@@ -16,6 +16,7 @@ from flue_sqla.artifacts.options import StoreOptions
 from flue_sqla.artifacts.store import ObjectStore
 from flue_sqla.checks.report import Area, CheckReport
 from flue_sqla.checks.steps import Failed, Steps
+from flue_sqla.codes import Code
 from flue_sqla.errors import ArtifactStoreError, ConfigurationError, FlueError
 
 __all__ = ["StoreChecks", "store_kind"]
@@ -83,7 +84,7 @@ class StoreChecks:
             created = "The bucket was created. "
         found = store.stat(self._key)
         if found is None or found.size != _SIZE:
-            raise Failed("The probe object was written, but the store does not show it.", _INCONSISTENT, "store_inconsistent")
+            raise Failed("The probe object was written, but the store does not show it.", _INCONSISTENT, Code.STORE_INCONSISTENT)
         return f"{created}A probe object of {_SIZE} bytes was written."
 
     def _upload(self, store: ObjectStore) -> None:
@@ -109,17 +110,17 @@ class StoreChecks:
     def _read(self, store: ObjectStore) -> str:
         start, end = _SIZE // 3, _SIZE // 3 + 1000
         if store.read_range(self._key, start, end) != self._data[start:end]:
-            raise Failed("A range of the probe object came back with other bytes.", _INCONSISTENT, "store_inconsistent")
+            raise Failed("A range of the probe object came back with other bytes.", _INCONSISTENT, Code.STORE_INCONSISTENT)
         with contextlib.closing(store.open(self._key, _SIZE)) as file:
             whole = file.read()
         if hashlib.sha256(whole).digest() != hashlib.sha256(self._data).digest():
-            raise Failed("The probe object came back with other bytes.", _INCONSISTENT, "store_inconsistent")
+            raise Failed("The probe object came back with other bytes.", _INCONSISTENT, Code.STORE_INCONSISTENT)
         return "A range and the whole of it came back as they were written."
 
     def _delete(self, store: ObjectStore) -> str:
         store.delete(self._key)
         if store.stat(self._key) is not None:
-            raise Failed("The probe object is still there after it was deleted.", _INCONSISTENT, "store_inconsistent")
+            raise Failed("The probe object is still there after it was deleted.", _INCONSISTENT, Code.STORE_INCONSISTENT)
         return "The probe object was deleted."
 
     def _discard(self, store: ObjectStore) -> None:
