@@ -153,6 +153,6 @@ def root_of(state: ConversationState) -> Conversation:
     if root is None:
         raise InternalStateError(
             "The conversation of a ready submission has no birth record.",
-            remedy="Readiness asserts that the conversation exists; see spec/lifecycle.md §10.3.",
+            remedy="Whoever declares a submission ready writes its birth record first; flue.dispatch() does.",
         )
     return root

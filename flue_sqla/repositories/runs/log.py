@@ -82,7 +82,11 @@ class RunLog:
         """Store one event, or keep a delta back until the next other event or for 3 s, merged with its neighbours."""
         kind = event.get("type")
         if not isinstance(kind, str) or not kind:
-            raise InvalidInputError("An event is an object with a type.", meta={"field": "type"}, remedy="See spec/streams.md §11.")
+            raise InvalidInputError(
+                "An event is an object with a type.",
+                meta={"field": "type"},
+                remedy='Give an object such as {"type": "log", "level": "info", "message": "text"}.',
+            )
         canonical_json(dict(event))  # a value without JSON text is the caller's mistake, now and not at the flush
         if kind == _NEVER_STORED:
             return None

@@ -48,7 +48,7 @@ def check_message(message: Any) -> None:
         raise InvalidInputError(
             f"The message cannot be admitted: {problem}.",
             meta={"problem": problem},
-            remedy="Send a user or signal message of spec/submissions.md §3.2.",
+            remedy='Send a text, or {"kind": "user", "body": "text"} or {"kind": "signal", "type": "name", "body": "text"}.',
         )
 
 
