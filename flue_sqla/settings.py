@@ -262,7 +262,7 @@ def _report(problems: Iterable[Problem]) -> ConfigurationError:
         meta={
             "problems": [{"setting": problem.setting, "variable": problem.variable, "reason": problem.reason} for problem in found],
         },
-        remedy=f"Correct {', '.join(dict.fromkeys(names))}; docs/settings.md says what each may be.",
+        remedy=f"Correct {', '.join(dict.fromkeys(names))}.",
     )
 
 
