@@ -9,6 +9,7 @@ import click
 
 from flue_sqla.cli.base import Invocation, group, pass_invocation
 from flue_sqla.cli.exits import Exit
+from flue_sqla.cli.output import counted
 from flue_sqla.errors import ConversationStreamStoreError
 
 if TYPE_CHECKING:
@@ -100,7 +101,8 @@ def _show(call: Invocation, report: dict[str, Any]) -> None:
     if report["broken"]:
         rows = [(row["path"], row["offset"], row["recordType"], row["recordId"], row["reason"]) for row in report["broken"]]
         call.out.table(["path", "offset", "type", "record", "reason"], rows, title="Broken streams")
-    counts = f"{report['streams']} streams, {report['batches']} batches, {report['records']} records"
+    batches = "1 batch" if report["batches"] == 1 else f"{report['batches']} batches"
+    counts = f"{counted(report['streams'], 'stream')}, {batches}, {counted(report['records'], 'record')}"
     if report["ok"]:
         call.out.line(f"Sound: {counts}.", style="green")
     else:

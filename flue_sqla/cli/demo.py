@@ -11,6 +11,7 @@ import click
 
 from flue_sqla.cli.base import Invocation, command, pass_invocation
 from flue_sqla.cli.exits import Exit
+from flue_sqla.cli.output import counted
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -57,7 +58,7 @@ def _perform(call: Invocation, stage: Stage, flue: Flue, started: float, timeout
     app.database.migrate(flue.engine)
     with flue.runs.record("demo", input={"files": len(stage.files), "batch": stage.batch}) as run, call.out.progress() as progress:
         submission_ids = app.ordering.place(flue, stage.batch, stage.files, desks=min(DESKS, len(stage.files)))
-        run.emit({"type": "log", "level": "info", "message": f"{len(submission_ids)} orders admitted"})
+        run.emit({"type": "log", "level": "info", "message": f"{counted(len(submission_ids), 'order')} admitted"})
         fleet = Fleet(stage, flue)
         try:
             _watch(call, stage, flue, fleet, submission_ids, run, progress, started + timeout)
@@ -94,7 +95,7 @@ def _watch(
         progress.update(bar, completed=done)
         if fleet.killed_pid is None and done >= total // 10:
             if fleet.kill_one_that_holds_work():
-                _tell(call, run, f"worker {fleet.killed_pid} killed while it held {len(fleet.held)} submissions")
+                _tell(call, run, f"worker {fleet.killed_pid} killed while it held {counted(len(fleet.held), 'submission')}")
         elif fleet.stopped_pid is None and done >= total // 2:
             fleet.stop_one()
             _tell(call, run, f"worker {fleet.stopped_pid} told to stop")

@@ -16,9 +16,14 @@ from rich.table import Table
 from flue_sqla.cli.exits import Exit, exit_code
 from flue_sqla.errors import FlueError
 
-__all__ = ["Output"]
+__all__ = ["Output", "counted"]
 
 _PIPED_WIDTH = 160
+
+
+def counted(number: int, what: str) -> str:
+    """``1 row``, ``2 rows``."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 class Output:

@@ -10,6 +10,7 @@ import click
 
 from flue_sqla.cli.base import Invocation, command, pass_invocation
 from flue_sqla.cli.moments import age
+from flue_sqla.cli.output import counted
 from flue_sqla.records import PruneProgress, PruneReport
 
 __all__ = ["prune"]
@@ -71,5 +72,5 @@ def _teller(bars: Any) -> Callable[[PruneProgress], None]:
 def _draw(call: Invocation, report: PruneReport) -> None:
     verb = "would go" if report.dry_run else "gone"
     call.out.table(["table", verb], [(table, number) for table, number in sorted(report.deleted.items()) if number])
-    left = "would be left" if report.dry_run else "were left"
-    call.out.line(f"{report.total} rows in all; {report.receipts} receipts {left}.")
+    left = "would be left" if report.dry_run else "left"
+    call.out.line(f"{counted(report.total, 'row')} in all; {counted(report.receipts, 'receipt')} {left}.")

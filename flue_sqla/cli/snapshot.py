@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from flue_sqla.cli.base import Invocation, group, pass_invocation
+from flue_sqla.cli.output import counted
 
 if TYPE_CHECKING:
     from flue_sqla.snapshot import LoadReport, Mode, SnapshotInfo
@@ -66,9 +67,9 @@ def import_command(call: Invocation, path: str, mode: Mode, dry_run: bool) -> No
 
 def _show_info(call: Invocation, info: SnapshotInfo) -> None:
     call.out.table(["table", "rows"], [(name, table.rows) for name, table in info.tables.items() if table.rows])
-    what = f"{info.rows} rows of schema {info.schema_revision}"
+    what = f"{counted(info.rows, 'row')} of schema {info.schema_revision}"
     if info.has_blobs:
-        what += f", {info.blobs} blobs of {info.blob_bytes} bytes"
+        what += f", {counted(info.blobs, 'blob')} of {counted(info.blob_bytes, 'byte')}"
     if info.tenant is not None:
         what += f", tenant {info.tenant!r} only"
     call.out.line(f"{info.path}: {what}")
@@ -79,6 +80,6 @@ def _show_report(call: Invocation, report: LoadReport) -> None:
     rows = [(name, table.inserted, table.skipped, table.deleted) for name, table in report.tables.items()]
     call.out.table(["table", "inserted", "identical", "deleted"], [row for row in rows if any(row[1:])])
     verb = "Would be" if report.dry_run else "Done:"
-    call.out.line(f"{verb} {report.inserted} rows inserted, {report.skipped} identical, {report.deleted} deleted.")
+    call.out.line(f"{verb} {counted(report.inserted, 'row')} inserted, {report.skipped} identical, {report.deleted} deleted.")
     if report.blobs_stored or report.blobs_present:
-        call.out.line(f"Blobs: {report.blobs_stored} stored, {report.blobs_present} were there.")
+        call.out.line(f"Blobs: {report.blobs_stored} stored, {report.blobs_present} there already.")

@@ -229,7 +229,8 @@ def _without_revision(facts: Facts, placement: Placement, flue_tables: frozenset
     if flue_tables <= tables and not ours_began:
         message = f"A Flue server created this database; it becomes {HEAD} by adding what is missing."
         return Verdict(VerdictKind.ADOPTABLE, None, found, message, remedy, adopts=True)
-    message = f"A migration of this database was interrupted: {len(tables)} flue_ tables and no revision are there."
+    there = "1 flue_ table" if len(tables) == 1 else f"{len(tables)} flue_ tables"
+    message = f"A migration of this database was interrupted: {there} and no revision are there."
     return Verdict(VerdictKind.PARTIAL, None, found, message, remedy, adopts=facts.versions is None)
 
 

@@ -16,6 +16,7 @@ from flue_sqla.cli import command as entry
 from flue_sqla.cli.base import Invocation, command, pass_invocation
 from flue_sqla.cli.exits import Exit
 from flue_sqla.cli.main import application, run
+from flue_sqla.cli.output import counted
 
 SECRET = "hunter2-never-printed"
 
@@ -66,6 +67,10 @@ def test_people_get_text_and_programs_get_json(probe: dict[str, Any], capsys: py
     assert capsys.readouterr().out == "counted [1]\n"
     run(["probe", "--json"])
     assert json.loads(capsys.readouterr().out) == {"count": 1}
+
+
+def test_one_thing_is_not_called_things() -> None:
+    assert [counted(number, "row") for number in (0, 1, 2)] == ["0 rows", "1 row", "2 rows"]
 
 
 def test_a_command_may_return_its_exit_code(probe: dict[str, Any]) -> None:

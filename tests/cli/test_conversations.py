@@ -88,7 +88,7 @@ def test_people_get_a_table(migrated: Database, capsys: pytest.CaptureFixture[st
     printed = capsys.readouterr().out
     assert "agents/assistant/bad" in printed
     assert "invariant 4" in printed
-    assert "1 broken of 1 streams" in printed
+    assert "1 broken of 1 stream, 1 batch, 1 record." in printed
 
 
 def test_paths_are_listed_page_by_page(migrated: Database) -> None:

@@ -199,7 +199,7 @@ def test_prune_from_the_command_line(migrated: Database, call: Call, artifact_ur
     code, out, _ = call("prune", "--older-than", "4w", "--keep-last", "1")
     assert code == 0
     assert "flue_agent_submissions" in out
-    assert "2 receipts were left" in out
+    assert "2 receipts left" in out
     assert documents(call("prune", "--older-than", "1s", "--instance", "assistant", "agent-1", "--json")[1])[0]["deleted"]["flue_runs"] == 1
     assert documents(call("submissions", "list", "--json")[1])[0]["submissions"] == []
 
