@@ -14,6 +14,7 @@ import click
 
 from flue_sqla.cli.base import Invocation, group, pass_invocation
 from flue_sqla.cli.exits import Exit
+from flue_sqla.cli.output import counted
 from flue_sqla.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def put(call: Invocation, /, source: str, name: str | None, metadata: str | None
     described = {**given, "name": name or ("stdin" if source == "-" else Path(source).name), "metadata": _metadata(metadata)}
     with call.flue() as flue:
         stored = flue.artifacts.put(sys.stdin.buffer if source == "-" else source, expected_sha256=sha256, **described)
-    call.out.emit(stored.to_wire(), lambda: call.out.line(f"{stored.id}  {stored.size} bytes  sha256 {stored.sha256}"))
+    call.out.emit(stored.to_wire(), lambda: call.out.line(f"{stored.id}  {counted(stored.size, 'byte')}  sha256 {stored.sha256}"))
 
 
 @artifacts.command("get")
@@ -72,7 +73,7 @@ def get(call: Invocation, artifact_id: str, target: str, tenant: str, force: boo
             sys.stdout.buffer.flush()
             return
         size = _write_whole(source, Path(target), force)
-    call.out.emit({"id": artifact_id, "path": target, "size": size}, lambda: call.out.line(f"{target}  {size} bytes"))
+    call.out.emit({"id": artifact_id, "path": target, "size": size}, lambda: call.out.line(f"{target}  {counted(size, 'byte')}"))
 
 
 @artifacts.command("list")
@@ -111,7 +112,7 @@ def verify(call: Invocation, tenant: str | None, cursor: str | None, limit: int 
             report = flue.artifacts.verify(tenant=tenant, cursor=cursor, limit=limit, progress=progress)
         except BaseException:
             if reached:
-                call.out.note(f"{reached[0].checked} were checked. Continue with --cursor {reached[0].cursor}")
+                call.out.note(f"{reached[0].checked} checked. Continue with --cursor {reached[0].cursor}")
             raise
     call.out.emit({"ok": report.ok, **report.to_wire()}, lambda: _show_verified(call, report))
     return Exit.OK if report.ok else Exit.FAILURE
@@ -226,7 +227,7 @@ def _show_verified(call: Invocation, report: VerifyReport) -> None:
     if report.findings:
         rows = [(found.tenant, found.id, found.reason, found.storage_key) for found in report.findings]
         call.out.table(["tenant", "artifact", "found", "key"], rows, title="Damaged")
-    call.out.line(f"{report.checked} checked, {report.bytes_read} bytes read, {len(report.findings)} damaged.")
+    call.out.line(f"{report.checked} checked, {counted(report.bytes_read, 'byte')} read, {len(report.findings)} damaged.")
     if report.cursor is not None:
         call.out.line(f"Continue with --cursor {report.cursor}", style="dim")
 
@@ -242,11 +243,11 @@ def _show_swept(call: Invocation, report: SweepReport) -> None:
     done = "repaired" if report.repaired else "found; --repair removes them"
     call.out.line("Store and rows agree." if report.clean else f"{sum(map(len, found.values()))} {done}.")
     if report.uploads:
-        call.out.line(f"{report.uploads} unfinished uploads discarded.")
+        call.out.line(f"{counted(report.uploads, 'unfinished upload')} discarded.")
 
 
 def _show_transferred(call: Invocation, report: TransferReport, dry_run: bool) -> None:
-    verb = "to copy" if dry_run else "copied"
-    call.out.line(f"{report.artifacts} artifacts: {report.copied} {verb} ({report.copied_bytes} bytes), {report.present} there already.")
+    verb, copied = "to copy" if dry_run else "copied", counted(report.copied_bytes, "byte")
+    call.out.line(f"{counted(report.artifacts, 'artifact')}: {report.copied} {verb} ({copied}), {report.present} there already.")
     if report.switched:
         call.out.line("The rows name the new store. Set FLUE_ARTIFACTS to it and restart.", style="green")

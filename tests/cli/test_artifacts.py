@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import stat
 from pathlib import Path
 from typing import Any
@@ -199,3 +200,5 @@ def test_people_get_tables(environment: Path, capsys: pytest.CaptureFixture[str]
     printed = capsys.readouterr().out
     for text in ("[bold]source", "1 checked", "Store and rows agree", "1 copied", "restart"):
         assert text in printed
+    assert "1 byte " in printed
+    assert re.findall(r"\b1 [a-z]+s\b", printed) == []
