@@ -20,7 +20,7 @@ from flue_sqla.worker.acquisition import NotOurs, StreamMoved, acquire
 from flue_sqla.worker.bridge import Bridge
 from flue_sqla.worker.children import Child, NotJoined, in_groups, settle_as_new_producer
 from flue_sqla.worker.execution import Execution
-from flue_sqla.worker.persisting import persist
+from flue_sqla.worker.persisting import PASSING, persist
 from flue_sqla.worker.telemetry import Telemetry, log
 from flue_sqla.worker.views import Views
 from flue_sqla.worker.writer import Build, Writer, root_of
@@ -66,7 +66,7 @@ class Settlements:
         Args:
             attempt: the attempt that owns the submission.
             execution: the attempt, when it runs here: while its lease lasts, an unreachable database is waited for.
-            writer: the attempt's own writer; without one the stream is taken over for each record.
+            writer: the attempt's own writer; without one the stream is taken over again and again.
             children: whether any can have joined.
 
         Returns:
@@ -98,18 +98,19 @@ class Settlements:
         error: BaseException | None,
         writer: Writer | None,
     ) -> bool:
-        """Settle children in one transaction; False when they have to be looked at one by one, and nothing was written."""
+        """Settle children in one transaction; False when they have to be looked at one by one."""
         path = stream_path(children[0].input["agent"], children[0].input["id"])
         message = _message(error)
 
         def settling(state: ConversationState) -> list[Child]:
-            own = [Attempt(submission_id=child.submission_id, attempt_id=attempt_id) for child in children]
             conversations = [state.conversation_of(child.submission_id) or root_of(state) for child in children]
-            records = [
-                self._record(conversation, child, attempt_id, outcome, error)
+            return [
+                Child(
+                    Attempt(submission_id=child.submission_id, attempt_id=attempt_id),
+                    self._record(conversation, child, attempt_id, outcome, error),
+                )
                 for conversation, child in zip(conversations, children, strict=True)
             ]
-            return [Child(attempt, record) for attempt, record in zip(own, records, strict=True)]
 
         if writer is not None and not writer.failed:
             done = await writer.settle(settling(writer.state), message)
@@ -132,7 +133,7 @@ class Settlements:
             except StreamMoved:
                 self._views.forget(path)
                 continue
-            except (NotJoined, ConversationStreamStoreError, ConversationRecordInvariantError):
+            except (NotJoined, ConversationStreamStoreError, ConversationRecordInvariantError, *PASSING):
                 self._views.forget(path)
                 return False
             except BaseException:
