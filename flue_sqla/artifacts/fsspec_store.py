@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -19,6 +20,7 @@ from flue_sqla.errors import ConfigurationError
 __all__ = ["FsspecStore"]
 
 _INCOMING = "_incoming"
+_OURS = re.compile(r"/[0-9a-f]{32}\Z")
 
 
 class FsspecStore:
@@ -74,7 +76,7 @@ class FsspecStore:
         discarded = 0
         with filesystem_failures("list unfinished uploads", None, self.kind):
             for path, entry in self._below(f"{self._root}/{_INCOMING}"):
-                if 0 < _modified_at(entry) < older_than:
+                if _OURS.search(path) and 0 < _modified_at(entry) < older_than:
                     self._fs.rm_file(path)
                     discarded += 1
         return discarded

@@ -10,17 +10,24 @@ import hashlib
 import re
 
 from flue_sqla.errors import InvalidInputError
+from flue_sqla.wire import ULID_PATTERN
 
-__all__ = ["check_key", "quote_component", "storage_key"]
+__all__ = ["check_key", "is_component", "is_storage_key", "quote_component", "storage_key"]
 
 _PLAIN = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-")
 _COMPONENT = re.compile(r"[A-Za-z0-9_-]{1,255}\Z")
 _LONGEST = 128
+_OURS = re.compile(rf"[A-Za-z0-9_-]{{1,{_LONGEST}}}/art_{ULID_PATTERN}\Z")
 
 
 def storage_key(tenant: str, artifact_id: str) -> str:
     """The final, never reused key of an artifact, relative to the root of its store."""
     return check_key(f"{quote_component(tenant)}/{artifact_id}")
+
+
+def is_storage_key(key: str) -> bool:
+    """Whether :func:`storage_key` could have made ``key``: whatever else lies in a store belongs to somebody else."""
+    return _OURS.match(key) is not None
 
 
 def quote_component(text: str) -> str:
@@ -42,12 +49,17 @@ def quote_component(text: str) -> str:
     return f"{quoted[:48]}_z{hashlib.sha256(data).hexdigest()}"
 
 
+def is_component(name: str) -> bool:
+    """Whether ``name`` can be a part of a storage key."""
+    return _COMPONENT.match(name) is not None
+
+
 def check_key(key: str) -> str:
     """``key`` itself when every component is plain; a store calls it before it touches anything.
 
     Raises:
         InvalidInputError: the key was not made by :func:`storage_key`.
     """
-    if not all(_COMPONENT.match(component) for component in key.split("/")):
+    if not all(map(is_component, key.split("/"))):
         raise InvalidInputError(f"{key!r} is not a storage key.", meta={"key": key})
     return key

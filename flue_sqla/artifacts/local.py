@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import stat
 from collections.abc import Iterator
@@ -10,15 +11,21 @@ from pathlib import Path
 from typing import BinaryIO
 
 from flue_sqla.artifacts.failures import failure, folder, folder_failures
-from flue_sqla.artifacts.keys import check_key
+from flue_sqla.artifacts.keys import check_key, is_component
 from flue_sqla.artifacts.parts import MIB, PartPlan
 from flue_sqla.artifacts.store import Buffer, ObjectInfo
 from flue_sqla.errors import ArtifactConflictError
 
-__all__ = ["LocalStore"]
+__all__ = ["LocalStore", "was_used"]
 
 # No key has a component that starts with a dot, so this folder cannot be addressed.
 _INCOMING = ".incoming"
+_OURS = re.compile(r"[0-9a-f]{32}\.part\Z")
+
+
+def was_used(root: Path) -> bool:
+    """Whether anything was ever put into this folder."""
+    return (root / _INCOMING).is_dir()
 
 
 class LocalStore:
@@ -77,7 +84,7 @@ class LocalStore:
             if not (self._root / _INCOMING).is_dir():
                 return 0
             for entry in os.scandir(self._root / _INCOMING):
-                if entry.stat(follow_symlinks=False).st_mtime_ns // 1_000_000 < older_than:
+                if _OURS.match(entry.name) and entry.stat(follow_symlinks=False).st_mtime_ns // 1_000_000 < older_than:
                     os.unlink(entry.path)
                     discarded += 1
         return discarded
@@ -93,7 +100,12 @@ class LocalStore:
         return self._root / check_key(key)
 
     def _descriptor(self, key: str) -> int:
-        return os.open(self._path(key), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        # Not blocking: what lies there may be a pipe, whose opening would wait for a writer.
+        descriptor = os.open(self._path(key), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return descriptor
+        os.close(descriptor)
+        raise failure("read", key, "missing", place=folder(self._root), detail="what lies there is no file")
 
 
 class LocalUpload:
@@ -173,7 +185,8 @@ def _walk(folder: Path, base: str, prefix: str) -> Iterator[ObjectInfo]:
         if entry.name.startswith("."):
             continue
         if entry.is_dir(follow_symlinks=False):
-            if f"{key}/".startswith(prefix) or prefix.startswith(f"{key}/"):
+            # A folder that is no part of any key ("lost+found") may not even be readable.
+            if is_component(entry.name) and (f"{key}/".startswith(prefix) or prefix.startswith(f"{key}/")):
                 yield from _walk(Path(entry.path), f"{key}/", prefix)
         elif entry.is_file(follow_symlinks=False) and key.startswith(prefix):
             try:

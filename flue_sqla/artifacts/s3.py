@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Any
 
-from flue_sqla.artifacts.keys import check_key
+from flue_sqla.artifacts.keys import check_key, is_storage_key
 from flue_sqla.artifacts.options import StoreOptions
 from flue_sqla.artifacts.parts import MIB
 from flue_sqla.artifacts.readahead import Pace
@@ -117,7 +117,7 @@ class S3Store:
         with s3_failures("list unfinished uploads", None):
             async for upload in self._unfinished():
                 place = {"Bucket": self._bucket, "Key": upload["Key"], "UploadId": upload["UploadId"]}
-                if await self._last_touched(upload, place) < older_than:
+                if is_storage_key(upload["Key"][len(self._root) :]) and await self._last_touched(upload, place) < older_than:
                     await self._request("abort_multipart_upload", **place)
                     discarded += 1
         return discarded

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from flue_sqla.artifacts.flows import MARKS_KEPT_MS, remove_bytes
+from flue_sqla.artifacts.keys import is_storage_key
+from flue_sqla.artifacts.local import was_used
 from flue_sqla.artifacts.runtime import Runtime
 from flue_sqla.artifacts.store import AsyncObjectStore, ObjectInfo
 from flue_sqla.artifacts.stores import Stores
@@ -24,6 +26,8 @@ _SUSPICIOUS = 100
 class Sweep:
     """One sweep over one store. ``cutoff`` is the epoch ms before which bytes must have been stored to count as orphaned.
 
+    Only keys that a put could have made are looked at: a folder or bucket may hold other people's files.
+
     Age alone decides nothing: before bytes go, their key is taken by a committed row, which waits for a transaction that is about to
     insert that key and makes any later insert fail.
     """
@@ -35,20 +39,23 @@ class Sweep:
     cutoff: int
     repair: bool
     found: SweepReport = field(
-        default_factory=lambda: SweepReport(repaired=False, orphans=[], missing=[], deleting=[], busy=[], uploads=None)
+        default_factory=lambda: SweepReport(repaired=False, orphans=[], missing=[], deleting=[], busy=[], foreign=0, uploads=None)
     )
+    foreign: int = 0
 
     async def run(self) -> SweepReport:
         """Look at everything; with ``repair`` also mend it."""
+        lost = await self._lost()
         await self._deletions()
         await self._orphans()
-        await self._missing()
+        for artifact in lost:
+            await self._report_missing(artifact)
         uploads = None
         if self.repair:
             uploads = await self.store.discard_uploads(self.cutoff)
             now = self.rows.scope.clock.now()
             await self.runtime.rows(self.rows.remove_marks, now - MARKS_KEPT_MS)
-        return self.found.model_copy(update={"repaired": self.repair, "uploads": uploads})
+        return self.found.model_copy(update={"repaired": self.repair, "foreign": self.foreign, "uploads": uploads})
 
     async def _deletions(self) -> None:
         after = ""
@@ -64,6 +71,9 @@ class Sweep:
     async def _orphans(self) -> None:
         batch: list[ObjectInfo] = []
         async for info in self.store.list():
+            if not is_storage_key(info.key):
+                self.foreign += 1
+                continue
             # A store that does not say when bytes came (0) leaves them alone.
             if 0 < info.modified_at <= self.cutoff:
                 batch.append(info)
@@ -90,7 +100,8 @@ class Sweep:
             self.found.busy.append(key)
             return False
 
-    async def _missing(self) -> None:
+    async def _lost(self) -> list[Artifact]:
+        """The rows without bytes. With none that has them, nothing in the store is removed: it is hardly the one of these rows."""
         after, checked = "", 0
         lost: list[Artifact] = []
         while page := await self.runtime.rows(self.rows.scan, after, _PAGE):
@@ -101,14 +112,18 @@ class Sweep:
                 stats = await self.runtime.each([self.store.stat(artifact.storage_key) for artifact in some])
                 lost.extend(artifact for artifact, stat in zip(some, stats, strict=True) if stat is None)
             after = page[-1].id
-        if self.repair and checked >= _SUSPICIOUS and len(lost) == checked:
+        if self.repair and lost and len(lost) == checked and (checked >= _SUSPICIOUS or self._is_unused()):
             raise ArtifactStoreError(
-                f"None of the {checked} artifacts has its bytes in this store, so this is hardly the right one; no row was removed.",
+                f"None of the {checked} artifacts has its bytes in this store, so this is hardly the right one; nothing was removed.",
                 meta={"reason": "wrong_store", "checked": checked},
-                remedy="Check FLUE_ARTIFACTS; sweep without repair lists the rows.",
+                remedy="Check FLUE_ARTIFACTS, and that what it names is mounted; sweep without repair lists the rows.",
             )
-        for artifact in lost:
-            await self._report_missing(artifact)
+        return lost
+
+    def _is_unused(self) -> bool:
+        """A folder in which nothing was ever put: what should be mounted there is not."""
+        options = self.stores.options
+        return options.scheme == "file" and not was_used(options.folder)
 
     async def _report_missing(self, artifact: Artifact) -> None:
         # It may have been deleted since the page was read.

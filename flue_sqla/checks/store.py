@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Final
 
 from flue_sqla.artifacts.factory import blocking_store
+from flue_sqla.artifacts.keys import storage_key
 from flue_sqla.artifacts.options import StoreOptions
 from flue_sqla.artifacts.store import ObjectStore
 from flue_sqla.checks.report import Area, CheckReport
 from flue_sqla.checks.steps import Failed, Steps
 from flue_sqla.codes import Code
 from flue_sqla.errors import ArtifactStoreError, ConfigurationError, FlueError
+from flue_sqla.wire import new_id
 
 __all__ = ["StoreChecks", "store_kind"]
 
@@ -39,7 +41,8 @@ class StoreChecks:
         self._report = report
         self._steps = steps
         self._init = init
-        self._key = f"flue-check/{secrets.token_hex(16)}"
+        # An artifact's key, so that a sweep finds what a killed check leaves.
+        self._key = storage_key("flue-check", new_id("art"))
         self._data = secrets.token_bytes(_SIZE)
 
     def run(self) -> None:

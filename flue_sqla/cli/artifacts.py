@@ -242,6 +242,8 @@ def _show_swept(call: Invocation, report: SweepReport) -> None:
     call.out.table(["what", "where"], [(what, where) for what, places in found.items() for where in places])
     done = "repaired" if report.repaired else "found; --repair removes them"
     call.out.line("Store and rows agree." if report.clean else f"{sum(map(len, found.values()))} {done}.")
+    if report.foreign:
+        call.out.line(f"{counted(report.foreign, 'file')} of no artifact left alone.", style="dim")
     if report.uploads:
         call.out.line(f"{counted(report.uploads, 'unfinished upload')} discarded.")
 

@@ -68,8 +68,8 @@ class SweepReport(Record):
     """What ``sweep`` found, and with ``repair`` also did.
 
     ``orphans``: keys of bytes without a row, older than the grace time. ``missing``: ids of rows without bytes. ``deleting``: ids of
-    deletions that had been left half done. ``busy``: keys that another transaction holds, left for the next sweep. ``uploads``: unfinished
-    uploads discarded; None where the store cannot tell.
+    deletions that had been left half done. ``busy``: keys that another transaction holds, left for the next sweep. ``foreign``: how many
+    objects no put can have made; they are left alone. ``uploads``: unfinished uploads discarded; None where the store cannot tell.
     """
 
     wire_nulls: ClassVar[frozenset[str]] = frozenset({"uploads"})
@@ -79,6 +79,7 @@ class SweepReport(Record):
     missing: list[str]
     deleting: list[str]
     busy: list[str]
+    foreign: int = 0
     uploads: int | None = None
 
     @property

@@ -12,10 +12,12 @@ import sqlalchemy as sa
 from flue_sqla.artifacts import StoreOptions, bridges
 from flue_sqla.artifacts.factory import blocking_store
 from flue_sqla.artifacts.flows import MARKS_KEPT_MS
+from flue_sqla.artifacts.keys import storage_key
 from flue_sqla.errors import ArtifactConflictError, ArtifactMissingError, ArtifactStoreError, InvalidInputError, SchemaVersionError
 from flue_sqla.models.tables import artifacts as table
 from flue_sqla.repositories.artifacts import ArtifactRows
 from flue_sqla.testing.clock import ManualClock
+from flue_sqla.wire import new_id
 from tests.artifacts.conftest import LOCAL_PLACES, S3_PLACES, Bench, content, places, stored_keys
 
 sqlite_only = pytest.mark.databases("sqlite")
@@ -28,7 +30,10 @@ def count(bench: Bench) -> int:
     return int(bench.database.admin_execute("SELECT count(*) FROM flue_artifacts")[0][0])
 
 
-def put_orphan(place: StoreOptions, key: str = "someone/orphan") -> None:
+ORPHAN = storage_key("someone", new_id("art"))
+
+
+def put_orphan(place: StoreOptions, key: str = ORPHAN) -> None:
     store = blocking_store(place)
     upload = store.begin(key)
     upload.send(b"bytes without a row")
@@ -87,7 +92,7 @@ def test_sweep_reports_and_repairs(face: Any, place: StoreOptions, bench: Bench)
     assert face.sweep().orphans == [], "within the grace time"
     for repair in (False, True):
         report = face.sweep(grace_ms=ANY_AGE, repair=repair)
-        assert (report.orphans, report.missing, report.deleting, report.busy) == (["someone/orphan"], [lost.id], [half.id], [])
+        assert (report.orphans, report.missing, report.deleting, report.busy) == ([ORPHAN], [lost.id], [half.id], [])
         assert report.repaired is repair
         assert not report.clean
         if not repair:
@@ -104,7 +109,7 @@ def test_the_marks_of_swept_keys_are_invisible_and_expire(bench: Bench, place: S
     artifacts = bench.flue(clock=clock).artifacts
     put_orphan(place)
     clock.set(2_000_000_000_000)  # long after the store's own clock
-    assert artifacts.sweep(repair=True).orphans == ["someone/orphan"]
+    assert artifacts.sweep(repair=True).orphans == [ORPHAN]
     assert count(bench) == 1
     mark = bench.database.admin_execute("SELECT id, tenant FROM flue_artifacts")[0]
     assert artifacts.get(mark[0], tenant=mark[1]) is None
@@ -251,20 +256,43 @@ def test_a_store_that_fails_after_the_commit_does_not_disturb_the_host(
 
 
 @sqlite_only
-def test_a_sweep_of_the_wrong_store_removes_no_row(bench: Bench) -> None:
+def test_a_sweep_of_the_wrong_store_removes_nothing(bench: Bench, place: StoreOptions) -> None:
+    """Neither rows nor what lies there, which may be another program's."""
     artifacts = bench.flue().artifacts
     for _ in range(100):
         artifacts.put(b"x", name="x")
     store = artifacts._stores.blocking()
     for info in list(store.list()):
         store.delete(info.key)
-    assert len(artifacts.sweep(grace_ms=0).missing) == 100
+    put_orphan(place)
+    report = artifacts.sweep(grace_ms=ANY_AGE)
+    assert (len(report.missing), report.orphans) == (100, [ORPHAN])
     with pytest.raises(ArtifactStoreError) as caught:
-        artifacts.sweep(grace_ms=0, repair=True)
+        artifacts.sweep(grace_ms=ANY_AGE, repair=True)
     assert caught.value.meta["reason"] == "wrong_store"
     assert count(bench) == 100
+    assert stored_keys(place) == {ORPHAN}
     artifacts.put(b"x", name="x")
-    assert len(artifacts.sweep(grace_ms=0, repair=True).missing) == 100
+    assert len(artifacts.sweep(grace_ms=ANY_AGE, repair=True).missing) == 100
+
+
+@sqlite_only
+@places("folder")
+@pytest.mark.parametrize("mount_point", [True, False])
+def test_a_sweep_of_a_volume_that_is_not_mounted_removes_no_row(bench: Bench, place: StoreOptions, mount_point: bool) -> None:
+    artifacts = bench.flue().artifacts
+    artifact = artifacts.put(b"x", name="x")
+    place.folder.rename(place.folder.with_name("unmounted"))
+    if mount_point:
+        place.folder.mkdir()
+    with pytest.raises(ArtifactStoreError) as caught:
+        artifacts.sweep(grace_ms=ANY_AGE, repair=True)
+    assert caught.value.meta["reason"] == "wrong_store"
+    if mount_point:
+        place.folder.rmdir()
+    place.folder.with_name("unmounted").rename(place.folder)
+    assert artifacts.sweep(grace_ms=ANY_AGE, repair=True).clean
+    assert content(artifacts, artifact) == b"x"
 
 
 @sqlite_only

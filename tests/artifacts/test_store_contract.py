@@ -13,10 +13,12 @@ from flue_sqla.artifacts.factory import async_store
 from flue_sqla.artifacts.keys import storage_key
 from flue_sqla.artifacts.store import ObjectStore
 from flue_sqla.errors import ArtifactStoreError, InvalidInputError
+from flue_sqla.wire import new_id
 from tests.artifacts.conftest import HOSTILE_PLACES, LOCAL_PLACES, S3_PLACES, places
 
 EVERYWHERE = places(*LOCAL_PLACES, *S3_PLACES, *HOSTILE_PLACES)
 MIB = 1024 * 1024
+KEY = storage_key("tenant", new_id("art"))
 
 
 def write(store: ObjectStore, key: str, *parts: bytes) -> bytes:
@@ -68,12 +70,12 @@ def test_absent_objects(store: ObjectStore) -> None:
 @EVERYWHERE
 def test_an_aborted_upload_leaves_nothing(store: ObjectStore) -> None:
     for parts in [(), (b"x",), (os.urandom(5 * MIB), os.urandom(5 * MIB), b"y")]:
-        upload = store.begin("tenant/one")
+        upload = store.begin(KEY)
         for part in parts:
             upload.send(part)
         upload.abort()
         upload.abort()
-        assert store.stat("tenant/one") is None
+        assert store.stat(KEY) is None
     assert list(store.list()) == []
     # Nothing unfinished is left either, where the store can tell.
     assert store.discard_uploads(time.time_ns() // 1_000_000 + 60_000) in (0, None)
@@ -183,7 +185,7 @@ def test_a_link_out_of_the_folder_is_not_followed(store: ObjectStore, place: Sto
 
 @places("folder", "seaweedfs-s3fs")
 def test_old_unfinished_uploads_are_found(store: ObjectStore) -> None:
-    upload = store.begin("tenant/one")
+    upload = store.begin(KEY)
     upload.send(os.urandom(5 * MIB))
     upload.send(os.urandom(5 * MIB))
     now = time.time_ns() // 1_000_000
@@ -192,7 +194,7 @@ def test_old_unfinished_uploads_are_found(store: ObjectStore) -> None:
     with pytest.raises(ArtifactStoreError):
         upload.complete()
     upload.abort()
-    assert store.stat("tenant/one") is None
+    assert store.stat(KEY) is None
 
 
 @places("seaweedfs-s3fs", "seaweedfs-obstore")

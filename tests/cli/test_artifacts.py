@@ -12,7 +12,9 @@ from typing import Any
 
 import pytest
 
+from flue_sqla.artifacts.keys import storage_key
 from flue_sqla.cli.main import run
+from flue_sqla.wire import new_id
 
 pytestmark = pytest.mark.databases("sqlite")
 
@@ -140,20 +142,23 @@ def test_refusals_have_codes(told: Any, environment: Path) -> None:
 
 def test_sweep_reports_and_then_repairs(told: Any, environment: Path) -> None:
     artifact = put(told, environment / "source", b"kept")
-    orphan = environment / "store" / "someone" / "orphan"
+    key = storage_key("someone", new_id("art"))
+    orphan, foreign = environment / "store" / key, environment / "store" / "README"
     orphan.parent.mkdir()
-    orphan.write_bytes(b"x")
-    os.utime(orphan, (1, 1))
-    assert told("sweep") == (1, {"clean": False, **swept(["someone/orphan"], repaired=False)})
+    for path in (orphan, foreign):
+        path.write_bytes(b"x")
+        os.utime(path, (1, 1))
+    assert told("sweep") == (1, {"clean": False, **swept([key], repaired=False)})
     assert told("sweep", "--repair")[0] == 0
     assert not orphan.exists()
+    assert foreign.exists()
     assert told("sweep")[0] == 0
     assert told("verify", "--limit", "5")[1]["checked"] == 1
     assert told("get", artifact["id"], str(environment / "fetched"))[0] == 0
 
 
 def swept(orphans: list[str], *, repaired: bool) -> dict[str, Any]:
-    return {"repaired": repaired, "orphans": orphans, "missing": [], "deleting": [], "busy": [], "uploads": None}
+    return {"repaired": repaired, "orphans": orphans, "missing": [], "deleting": [], "busy": [], "foreign": 1, "uploads": None}
 
 
 def test_transfer_moves_everything(told: Any, environment: Path, monkeypatch: pytest.MonkeyPatch) -> None:
