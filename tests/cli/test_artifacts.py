@@ -70,6 +70,7 @@ def test_a_file_that_exists_is_kept_unless_forced(told: Any, environment: Path) 
     assert (code, refusal["error"]["code"]) == (2, "configuration_invalid")
     assert "--force" in refusal["error"]["remedy"]
     assert target.read_bytes() == b"old"
+    assert told("get", "art_none", str(target))[0] == 2, "nothing was looked for in vain"
     (environment / "link").symlink_to("nowhere")
     assert told("get", artifact["id"], str(environment / "link"))[0] == 2
     assert told("get", artifact["id"], str(target), "--force")[0] == 0
