@@ -79,7 +79,7 @@ class Settlements:
         if children:
             joined = await self._call(execution, self._flue.submissions.list_joined, submission.submission_id)
         for group in in_groups([child for child in joined if child.status == "joined"]):
-            if len(group) > 1 and await self._settle_together(group, attempt.attempt_id, outcome, error, writer):
+            if await self._settle_together(group, attempt.attempt_id, outcome, error, writer):
                 continue
             for child in group:
                 await self._settle_one(child, attempt.attempt_id, outcome, error, execution, writer)

@@ -132,6 +132,27 @@ async def test_one_that_cannot_be_settled_does_not_hold_the_others(aflue: AsyncF
     assert [record["submissionId"] for record in records if record["type"] == "submission_settled"] == [ids[0], ids[2], host]
 
 
+@pytest.mark.parametrize("count", [1, 3])
+async def test_no_other_process_sees_one_half_settled(
+    migrated: Database, aflue: AsyncFlue, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    """It has no lease that would keep a recovery elsewhere from finishing it, which takes the stream over from the running host."""
+    busy, seen = Busy(), []
+    finalize = type(aflue.sync.submissions).finalize_settlement
+
+    def looked_at(part: Any, attempt: Attempt, *arguments: Any) -> Any:
+        seen.append([obligation.submission_id for obligation in elsewhere.submissions.list_pending_settlements()])
+        return finalize(part, attempt, *arguments)
+
+    monkeypatch.setattr(type(aflue.sync.submissions), "finalize_settlement", looked_at)
+    with Flue(migrated.url) as elsewhere:
+        async with working(aflue, {"chat": busy.chat}):
+            host, *_ = await busy.admit(aflue, [str(number) for number in range(count)])
+            busy.go_on.set()
+            assert (await outcome(aflue, host)).ok
+    assert seen == [[]] * count + [[host]]
+
+
 async def test_a_settlement_that_takes_longer_than_a_lease_keeps_it(
     migrated: Database, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
