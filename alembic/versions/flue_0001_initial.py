@@ -35,7 +35,7 @@ def upgrade(context: Any = None) -> None:
 def downgrade(context: Any = None) -> None:
     with step(context) as this:
         metadata = tables(this.profile, this.schema)
-        this.refuse_loss(next(table for table in metadata.sorted_tables if table.name == "flue_agent_submissions"))
+        this.refuse_loss()
         this.drop(metadata)
         this.forget_floor()
 

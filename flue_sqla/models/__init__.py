@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from flue_sqla.models.artifacts import Artifact
-from flue_sqla.models.attachments import Attachment, AttachmentChunk
+from flue_sqla.models.attachments import Attachment, AttachmentChunk, OffloadedAttachment
 from flue_sqla.models.base import Base
 from flue_sqla.models.conversations import (
     ConversationBatch,
@@ -41,6 +41,7 @@ __all__ = [
     "FoldCheckpointChunk",
     "ImageChunk",
     "Meta",
+    "OffloadedAttachment",
     "Run",
     "SessionDeletion",
     "SessionLock",

@@ -1,8 +1,8 @@
-"""Immutable attachments (spec/schema.md §3.9)."""
+"""Immutable attachments (spec/schema.md §3.9), and which of them are kept as artifacts."""
 
 from __future__ import annotations
 
-from sqlalchemy import CheckConstraint, ForeignKeyConstraint
+from sqlalchemy import CheckConstraint, ForeignKeyConstraint, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from flue_sqla.models.base import (
@@ -10,6 +10,7 @@ from flue_sqla.models.base import (
     Base,
     big_integer,
     binary,
+    bytewise_text,
     only_in,
     short_ascii,
     short_text,
@@ -17,7 +18,7 @@ from flue_sqla.models.base import (
     unsigned_integer,
 )
 
-__all__ = ["Attachment", "AttachmentChunk"]
+__all__ = ["Attachment", "AttachmentChunk", "OffloadedAttachment"]
 
 
 class Attachment(Base):
@@ -59,3 +60,18 @@ class AttachmentChunk(Base):
     attachment_id: Mapped[str] = mapped_column(short_text(255), primary_key=True)
     chunk_index: Mapped[int] = mapped_column(small_integer(), primary_key=True, autoincrement=False)
     content: Mapped[bytes] = mapped_column("bytes", binary())
+
+
+class OffloadedAttachment(Base):
+    """An attachment whose bytes are those of an artifact. Ours; its row in ``flue_attachments`` has size and digest, and no bytes.
+
+    A table of its own, because a Flue server shares the other one.
+    """
+
+    __tablename__ = "flue_offloaded_attachments"
+
+    stream_path: Mapped[str] = mapped_column(short_text(255), primary_key=True)
+    attachment_id: Mapped[str] = mapped_column(short_text(255), primary_key=True)
+    artifact_id: Mapped[str] = mapped_column(bytewise_text(255))
+
+    __table_args__ = (UniqueConstraint(artifact_id), TABLE_OPTIONS)

@@ -10,7 +10,7 @@ from typing import cast
 from sqlalchemy import Table
 
 from flue_sqla.models.artifacts import Artifact
-from flue_sqla.models.attachments import Attachment, AttachmentChunk
+from flue_sqla.models.attachments import Attachment, AttachmentChunk, OffloadedAttachment
 from flue_sqla.models.base import Base
 from flue_sqla.models.conversations import (
     ConversationBatch,
@@ -42,6 +42,7 @@ fold_checkpoints = _table(FoldCheckpoint)
 fold_checkpoint_chunks = _table(FoldCheckpointChunk)
 attachments = _table(Attachment)
 attachment_chunks = _table(AttachmentChunk)
+offloaded_attachments = _table(OffloadedAttachment)
 sessions = _table(AgentSession)
 session_entries = _table(AgentSessionEntry)
 image_chunks = _table(ImageChunk)

@@ -175,7 +175,12 @@ def _run(connection: sa.Connection, ways: SchemaDialect, placement: Placement, r
     from flue_sqla.schema.offline import unknown_revision
 
     script = ScriptDirectory(str(script_location()))
-    options = {**revision_options(ways, placement, force=force), "script": script, "fn": lambda heads, _: steps(script, heads)}
+    options = {
+        **revision_options(ways, placement, force=force),
+        "script": script,
+        "destination_rev": revision,
+        "fn": lambda heads, _: steps(script, heads),
+    }
     context = MigrationContext.configure(connection, opts=options)
     try:
         context.run_migrations(context=context)

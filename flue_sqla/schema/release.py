@@ -43,7 +43,7 @@ BRANCH: Final = "flue"
 """Label of our revisions in a host's history."""
 REVISION_PREFIX: Final = "flue_"
 """Every revision of ours begins with it, so that it is told from a host's in one version table."""
-REVISIONS: Final = ("flue_0001",)
+REVISIONS: Final = ("flue_0001", "flue_0002")
 """Every revision that this release knows, oldest first."""
 HEAD: Final = REVISIONS[-1]
 

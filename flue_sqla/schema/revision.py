@@ -106,7 +106,15 @@ class Step:
     def _meta(self) -> sa.Table:
         return meta_of(self.context.dialect, self.schema)
 
-    def refuse_loss(self, submissions: sa.Table) -> None:
+    def goes_below(self, revision: str) -> bool:
+        """Whether this downgrade takes back ``revision`` too: what that would refuse must be refused before anything is done."""
+        script, destination = self.context.script, self.context.opts.get("destination_rev")
+        if self.context.as_sql or script is None or destination is None:
+            return False
+        taken_back = script.iterate_revisions(self.context.get_current_heads(), destination, select_for_downgrade=True)
+        return any(found.revision == revision for found in taken_back)
+
+    def refuse_loss(self) -> None:
         """Refuse to take back what somebody may still need, unless forced. Offline nothing can be looked at.
 
         Raises SchemaVersionError while unsettled submissions exist, and on a database that a Flue server created.
@@ -120,15 +128,36 @@ class Step:
                 meta={"adopted": True},
                 remedy="Keep the tables, or repeat the command with `-x force=yes` to lose them.",
             )
-        if not sa.inspect(self.connection).has_table(submissions.name, schema=self.schema):
-            return
-        unsettled = self.connection.scalar(sa.select(sa.func.count()).select_from(submissions).where(submissions.c.status != "settled"))
+        submissions = sa.table("flue_agent_submissions", sa.column("status"), schema=self.schema)
+        unsettled = self._count(submissions, submissions.c.status != "settled")
         if unsettled:
             raise SchemaVersionError(
                 f"{unsettled} submissions are not settled, so their tables are not dropped.",
                 meta={"unsettled": unsettled},
                 remedy="Let the work settle, or repeat the command with `-x force=yes` to lose it.",
             )
+
+    def refuse_rows(self, table: sa.Table, what: str) -> None:
+        """Refuse to drop a table that has rows, unless forced; ``what`` says why they are needed. Offline nothing can be looked at.
+
+        Raises SchemaVersionError.
+        """
+        if self.context.as_sql or _flag(self.context, "force"):
+            return
+        count = self._count(table)
+        if count:
+            raise SchemaVersionError(
+                f"{table.name} has {count} rows ({what}), so it is not dropped.",
+                meta={"table": table.name, "rows": count},
+                remedy="Remove what they are about, or repeat the command with `-x force=yes` to lose it.",
+            )
+
+    def _count(self, table: sa.TableClause, *conditions: sa.ColumnElement[bool]) -> int:
+        """How many rows there are; 0 where an interrupted downgrade has dropped the table already."""
+        if not sa.inspect(self.connection).has_table(table.name, schema=self.schema):
+            return 0
+        counted = sa.select(sa.func.count()).select_from(table).where(*conditions)
+        return self.connection.scalar(counted, execution_options=NO_TRANSLATION) or 0
 
 
 @contextmanager

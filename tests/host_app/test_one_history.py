@@ -30,9 +30,9 @@ def _boot(database: Database, mode: Any = "auto", version_table: str | None = "a
 def test_one_command_one_history_and_boot_in_every_mode(database: Database, project: Project) -> None:
     project.alembic("upgrade", "heads", ini=INI)
     found = catalog(database)
-    assert found["rows of alembic_version"] == [("0002",), ("flue_0001",)]
+    assert found["rows of alembic_version"] == [("0002",), ("flue_0002",)]
     assert "flue_alembic_version" not in found
-    assert stamps(database) == {"format_version": "1", "flue_sqla_min_revision": "flue_0001"}
+    assert stamps(database) == {"format_version": "1", "flue_sqla_min_revision": "flue_0002"}
     for mode, kind in (("auto", VerdictKind.CURRENT), ("verify", VerdictKind.CURRENT), ("off", VerdictKind.UNJUDGED)):
         assert _boot(database, mode).kind is kind
     assert catalog(database) == found, "boot added nothing, no version table of ours in particular"
@@ -84,7 +84,7 @@ def test_boot_that_was_not_told_of_the_hosts_table(database: Database, project: 
 def test_the_branch_adopts_a_flue_database(database: Database, project: Project) -> None:
     create_flue_database(database, stamp=("schema_version", "8"))
     project.alembic("upgrade", "heads", ini=INI)
-    assert stamps(database) == {"format_version": "1", "flue_sqla_min_revision": "flue_0001", "flue_sqla_adopted": "yes"}
+    assert stamps(database) == {"format_version": "1", "flue_sqla_min_revision": "flue_0002", "flue_sqla_adopted": "yes"}
     assert _boot(database, "verify").kind is VerdictKind.CURRENT
 
 
@@ -147,5 +147,5 @@ def test_a_host_whose_version_table_has_a_schema(database: Database, project: Pr
     versions = sa.table("versions", sa.column("version_num"), schema="history")
     engine = create_engine(database.url)
     with engine.connect() as connection:
-        assert sorted(connection.scalars(sa.select(versions.c.version_num))) == ["0002", "flue_0001"]
+        assert sorted(connection.scalars(sa.select(versions.c.version_num))) == ["0002", "flue_0002"]
     engine.dispose()

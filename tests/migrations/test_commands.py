@@ -19,7 +19,7 @@ def test_the_life_of_a_database(database: Database) -> None:
     assert succeed("current", url=database.url) == ""
     assert catalog(database) == {"views": []}, "looking must not create anything"
     succeed("upgrade", "head", url=database.url)
-    assert "flue_0001 (head)" in succeed("current", url=database.url)
+    assert "flue_0002 (head)" in succeed("current", url=database.url)
     assert NOTHING_NEW in succeed("check", url=database.url)
     full = catalog(database)
     succeed("downgrade", "base", url=database.url)
@@ -48,7 +48,7 @@ def test_boot_and_the_command_make_the_same_database(database: Database) -> None
 def test_stamp_writes_both_stamps(database: Database) -> None:
     succeed("stamp", "head", url=database.url)
     assert stamps(database)["format_version"] == "1"
-    assert catalog(database)["rows of flue_alembic_version"] == [("flue_0001",)]
+    assert catalog(database)["rows of flue_alembic_version"] == [("flue_0002",)]
 
 
 def test_a_refusal_is_one_line_and_changes_nothing(database: Database) -> None:

@@ -62,7 +62,7 @@ def test_the_script_refuses_a_flue_database_unless_it_adopts(database: Database)
 def test_the_adopting_script_renames_the_legacy_stamp(database: Database) -> None:
     create_flue_database(database, stamp=("schema_version", "8"))
     run(database, _script(database, adopt=True))
-    assert stamps(database) == {"format_version": "1", "flue_sqla_adopted": "yes", "flue_sqla_min_revision": "flue_0001"}
+    assert stamps(database) == {"format_version": "1", "flue_sqla_adopted": "yes", "flue_sqla_min_revision": "flue_0002"}
     run(database, _script(database, adopt=True))
     assert _boot(database, "verify").kind is VerdictKind.CURRENT
 
@@ -107,7 +107,7 @@ def test_the_command_writes_the_same_script_without_a_server(dialect: str) -> No
 
 
 def test_downgrade_as_a_script(migrated: Database) -> None:
-    script = succeed("downgrade", "flue_0001:base", "--sql", url=migrated.url)
+    script = succeed("downgrade", "flue_0002:base", "--sql", url=migrated.url)
     run(migrated, script)
     assert _boot(migrated).previous is VerdictKind.BEHIND
 

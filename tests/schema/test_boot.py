@@ -101,7 +101,7 @@ def test_every_boot_judges_afresh(database: Database, engine: sa.Engine) -> None
     execute(
         database,
         "UPDATE flue_alembic_version SET version_num = 'flue_9999'",
-        "UPDATE flue_meta SET value = 'flue_9999' WHERE value = 'flue_0001'",
+        "UPDATE flue_meta SET value = 'flue_9999' WHERE value = 'flue_0002'",
     )
     with pytest.raises(SchemaVersionError):
         boot(engine)

@@ -77,7 +77,7 @@ def test_row_3_legacy_8_is_renamed_and_adopted(database: Database) -> None:
         _boot(database, "verify")
     verdict = _boot(database)
     assert (verdict.kind, verdict.previous) == (VerdictKind.CURRENT, VerdictKind.LEGACY_RENAME)
-    assert stamps(database) == {"format_version": "1", "flue_sqla_min_revision": "flue_0001", "flue_sqla_adopted": "yes"}
+    assert stamps(database) == {"format_version": "1", "flue_sqla_min_revision": "flue_0002", "flue_sqla_adopted": "yes"}
 
 
 @pytest.mark.parametrize(
@@ -121,8 +121,8 @@ def test_row_5_takes_the_underscore_literally(database: Database) -> None:
 def test_row_6_an_empty_database_is_stamped_and_created(database: Database) -> None:
     assert _judge(database).kind is VerdictKind.EMPTY
     verdict = _boot(database)
-    assert (verdict.kind, verdict.previous, verdict.revision) == (VerdictKind.CURRENT, VerdictKind.EMPTY, "flue_0001")
-    assert stamps(database) == {"format_version": "1", "flue_sqla_min_revision": "flue_0001"}
+    assert (verdict.kind, verdict.previous, verdict.revision) == (VerdictKind.CURRENT, VerdictKind.EMPTY, "flue_0002")
+    assert stamps(database) == {"format_version": "1", "flue_sqla_min_revision": "flue_0002"}
 
 
 def test_row_6_an_empty_meta_table_is_an_empty_database(database: Database) -> None:

@@ -37,7 +37,7 @@ def test_everything_of_ours_is_in_the_schema(database: Database, name: str) -> N
 def test_the_commands_take_the_schema(database: Database, name: str) -> None:
     succeed("-x", f"schema={name}", "upgrade", "head", url=database.url)
     assert "No new upgrade operations" in succeed("-x", f"schema={name}", "check", url=database.url)
-    assert "flue_0001" in succeed("-x", f"schema={name}", "current", url=database.url)
+    assert "flue_0002" in succeed("-x", f"schema={name}", "current", url=database.url)
     succeed("-x", f"schema={name}", "downgrade", "base", url=database.url)
     assert catalog(database) == {"views": []}
 

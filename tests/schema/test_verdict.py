@@ -12,7 +12,7 @@ from flue_sqla.dialects.engines import create_engine
 from flue_sqla.errors import FlueError, PersistedFormatVersionError, SchemaVersionError
 from flue_sqla.schema.boot import boot
 from flue_sqla.schema.facts import Facts, Placement
-from flue_sqla.schema.release import FLUE_TABLES
+from flue_sqla.schema.release import FLUE_TABLES, HEAD
 from flue_sqla.schema.verdict import Verdict, VerdictKind, decide
 from tests.databases.contract import Database
 from tests.schema.catalogs import catalog, execute
@@ -36,10 +36,11 @@ def _versions(*names: str, floor: str | None = None) -> Facts:
     ("facts", "placement", "kind"),
     [
         (Facts(), OWN, VerdictKind.EMPTY),
-        (_versions("flue_0001"), OWN, VerdictKind.CURRENT),
+        (_versions(HEAD), OWN, VerdictKind.CURRENT),
+        (_versions("flue_0001"), OWN, VerdictKind.BEHIND),
         (_versions("flue_0009"), OWN, VerdictKind.AHEAD),
         (_versions("flue_0009", floor="flue_0009"), OWN, VerdictKind.AHEAD),
-        (_versions("flue_0009", floor="flue_0002"), OWN, VerdictKind.AHEAD),
+        (_versions("flue_0009", floor="flue_0008"), OWN, VerdictKind.AHEAD),
         (_versions("flue_0009", floor="flue_0001"), OWN, VerdictKind.AHEAD_COMPATIBLE),
         (_versions("a1b2c3", floor="flue_0001"), OWN, VerdictKind.AHEAD_COMPATIBLE),
         (Facts(STAMP, (), frozenset({"flue_alembic_version"})), OWN, VerdictKind.BEHIND),
@@ -51,7 +52,7 @@ def _versions(*names: str, floor: str | None = None) -> Facts:
         (Facts(STAMP, None, frozenset({"flue_attachments"})), OWN, VerdictKind.PARTIAL),
         (Facts({**STAMP, "flue_sqla_min_revision": "flue_0001"}, None, FLUE), OWN, VerdictKind.REFUSED_HISTORY),
         (Facts(STAMP, None, FLUE, layout="libsql"), OWN, VerdictKind.REFUSED_LAYOUT),
-        (Facts(STAMP, ("d4e5f6", "flue_0001"), FLUE), HOST, VerdictKind.CURRENT),
+        (Facts(STAMP, ("d4e5f6", HEAD), FLUE), HOST, VerdictKind.CURRENT),
         (Facts(STAMP, ("d4e5f6",), FLUE), HOST, VerdictKind.ADOPTABLE),
         (Facts(STAMP, ("d4e5f6",), frozenset()), HOST, VerdictKind.BEHIND),
         (Facts({}, ("d4e5f6",), frozenset()), HOST, VerdictKind.EMPTY),
@@ -94,14 +95,14 @@ def test_the_profile_decides_what_a_flue_server_creates() -> None:
 @pytest.mark.parametrize("mode", ["auto", "verify"])
 def test_a_later_revision_that_allows_this_release(migrated: Database, mode: str) -> None:
     """What a rolling deploy looks like to the replicas that are still of this release."""
-    execute(migrated, "UPDATE flue_alembic_version SET version_num = 'flue_0002'")
+    execute(migrated, "UPDATE flue_alembic_version SET version_num = 'flue_0003'")
     before = catalog(migrated)
     engine = create_engine(migrated.url)
     verdict = boot(engine, mode=mode)  # type: ignore[arg-type]
-    assert (verdict.kind, verdict.revision) == (VerdictKind.AHEAD_COMPATIBLE, "flue_0002")
-    execute(migrated, "UPDATE flue_meta SET value = 'flue_0002' WHERE value = 'flue_0001'")
-    with pytest.raises(FlueError, match="flue_0002"):
+    assert (verdict.kind, verdict.revision) == (VerdictKind.AHEAD_COMPATIBLE, "flue_0003")
+    execute(migrated, "UPDATE flue_meta SET value = 'flue_0003' WHERE value = 'flue_0002'")
+    with pytest.raises(FlueError, match="flue_0003"):
         boot(engine, mode=mode)  # type: ignore[arg-type]
-    execute(migrated, "UPDATE flue_meta SET value = 'flue_0001' WHERE value = 'flue_0002'")
+    execute(migrated, "UPDATE flue_meta SET value = 'flue_0002' WHERE value = 'flue_0003'")
     engine.dispose()
     assert catalog(migrated) == before
