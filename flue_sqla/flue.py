@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, scoped_session
 
 from flue_sqla.admission import Materializer, admit, outcome_of
-from flue_sqla.artifacts import Artifacts, StoreOptions, Stores
+from flue_sqla.artifacts import Artifacts, AttachmentOffload, StoreOptions, Stores
 from flue_sqla.clock import Clock, SystemClock
 from flue_sqla.commit_hooks import on_commit
 from flue_sqla.dialects import DialectImpl, implementation
@@ -58,6 +58,7 @@ class Repositories:
         self._stores = stores
         # What follows a commit (removing an artifact's bytes) runs in transactions of our own.
         self._own = own
+        self._offload = AttachmentOffload(own, stores, settings.offload_attachments_above)
 
     @cached_property
     def submissions(self) -> Submissions:
@@ -72,7 +73,7 @@ class Repositories:
     @cached_property
     def attachments(self) -> Attachments:
         """Immutable attachments of conversations."""
-        return Attachments(self._scope)
+        return Attachments(self._scope, self._offload)
 
     @cached_property
     def sessions(self) -> Sessions:

@@ -15,7 +15,7 @@ from flue_sqla.repositories.retention import Retention
 from flue_sqla.repositories.scope import Scope
 
 if TYPE_CHECKING:
-    from flue_sqla.artifacts import Artifacts, AsyncArtifacts
+    from flue_sqla.artifacts import Artifacts, AsyncArtifacts, AttachmentOffload
     from flue_sqla.flue import Flue
 
 __all__ = ["AsyncMaintenance", "Maintenance"]
@@ -28,6 +28,7 @@ class Maintenance:
 
     if TYPE_CHECKING:
         _scope: Scope
+        _offload: AttachmentOffload
 
         @property
         def artifacts(self) -> Artifacts: ...
@@ -69,7 +70,8 @@ class Maintenance:
             receipts_for: how long receipts are kept; a timedelta, or ms; default 30 days.
             instances: pairs of agent name and instance id whose conversation, sessions, attachments, submissions and agent events go
                 entirely, whatever their age.
-            artifacts: remove the artifacts of pruned runs, and of these instances' submissions, too.
+            artifacts: remove the artifacts of pruned runs, and of these instances' submissions, too. (Those that are the bytes of
+                attachments go with them in any case.)
             batch_size: things per transaction, at most 10,000.
             progress: called after each batch.
 
@@ -80,7 +82,7 @@ class Maintenance:
             InvalidInputError: nothing was named that may go, or an argument is out of range.
             SessionBusyError: a named instance has unsettled work; it is untouched.
         """
-        retention = Retention(self._scope, lambda tenant, artifact_id: self.artifacts.delete(artifact_id, tenant=tenant))
+        retention = Retention(self._scope, lambda tenant, artifact_id: self.artifacts.delete(artifact_id, tenant=tenant), self._offload)
         return retention.prune(
             older_than=older_than,
             keep_last=keep_last,
@@ -125,7 +127,7 @@ class AsyncMaintenance:
             return await_only(self.artifacts.delete(artifact_id, tenant=tenant))
 
         return await greenlet_spawn(
-            Retention(self.sync._scope, remove_artifact).prune,
+            Retention(self.sync._scope, remove_artifact, self.sync._offload).prune,
             older_than=older_than,
             keep_last=keep_last,
             dry_run=dry_run,

@@ -100,6 +100,10 @@ class FlueSettings(BaseSettings):
     )
     artifact_engine: Literal["s3fs", "obstore"] = Field(default="s3fs", description="The client for s3:// URLs.")
 
+    offload_attachments_above: int | None = Field(
+        default=None, ge=0, description="Attachments of more bytes than this are kept as artifacts; a Node server cannot read those."
+    )
+
     # -- S3 ---------------------------------------------------------------------------------------------------------------------
     s3_endpoint: Annotated[str, BeforeValidator(checks.endpoint)] | None = Field(
         default=None, description="The S3 server, http(s)://host:port; unset: Amazon's."

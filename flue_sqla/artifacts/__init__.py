@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from flue_sqla.artifacts.artifacts import Artifacts, AsyncArtifacts
+from flue_sqla.artifacts.offload import AttachmentOffload
 from flue_sqla.artifacts.options import StoreOptions
 from flue_sqla.artifacts.stores import Stores
 
-__all__ = ["Artifacts", "AsyncArtifacts", "StoreOptions", "Stores"]
+__all__ = ["Artifacts", "AsyncArtifacts", "AttachmentOffload", "StoreOptions", "Stores"]

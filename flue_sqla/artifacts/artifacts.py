@@ -22,7 +22,7 @@ from flue_sqla.artifacts.sweep import Sweep
 from flue_sqla.artifacts.verify import Progress, verify
 from flue_sqla.errors import InvalidInputError
 from flue_sqla.records.artifact import Artifact, ArtifactPage, SweepReport, TransferReport, VerifyReport
-from flue_sqla.repositories.artifacts import ArtifactRows
+from flue_sqla.repositories.artifacts import KEPT_TENANT, ArtifactRows
 from flue_sqla.repositories.scope import Scope
 
 __all__ = ["Artifacts", "AsyncArtifacts"]
@@ -44,6 +44,10 @@ class _Face:
         self._stores = stores
 
     def _request(self, tenant: str, **arguments: Any) -> PutRequest:
+        if tenant == KEPT_TENANT:
+            raise InvalidInputError(
+                f"The tenant {tenant!r} is that of attachments' bytes.", meta={"field": "tenant"}, remedy="Name another."
+            )
         return PutRequest.checked(tenant=tenant, now=self._rows.scope.clock.now(), **arguments)
 
     def _refuse_in_transaction(self, what: str) -> None:
@@ -176,7 +180,7 @@ class Artifacts(_Face):
         if self._rows.scope.in_transaction:
             self._rows.scope.after_commit(lambda: self._finish_deletion(artifact))
         else:
-            run(flows.remove_bytes(runtime, self._rows, self._store(), artifact))
+            run(flows.remove_bytes(runtime, self._rows, self._store(), artifact.id, artifact.storage_key))
         return True
 
     def verify(
@@ -240,7 +244,7 @@ class Artifacts(_Face):
 
     def _finish_deletion(self, artifact: Artifact) -> None:
         try:
-            run(flows.remove_bytes(BlockingRuntime(), self._own, self._store(), artifact))
+            run(flows.remove_bytes(BlockingRuntime(), self._own, self._store(), artifact.id, artifact.storage_key))
         except Exception:
             # The host's commit has happened; nothing may make it look as if it had not.
             log.warning("The deletion of artifact %s is not finished; a sweep will.", artifact.id, exc_info=True)
@@ -325,7 +329,7 @@ class AsyncArtifacts(_Face):
             # The commit runs inside the greenlet bridge, so the deletion can be awaited from its callback.
             self._rows.scope.after_commit(lambda: await_only(self._finish_deletion(artifact)))
         else:
-            await flows.remove_bytes(runtime, self._rows, self._store(), artifact)
+            await flows.remove_bytes(runtime, self._rows, self._store(), artifact.id, artifact.storage_key)
         return True
 
     async def verify(
@@ -358,7 +362,7 @@ class AsyncArtifacts(_Face):
 
     async def _finish_deletion(self, artifact: Artifact) -> None:
         try:
-            await flows.remove_bytes(AsyncRuntime(), self._own, self._store(), artifact)
+            await flows.remove_bytes(AsyncRuntime(), self._own, self._store(), artifact.id, artifact.storage_key)
         except Exception:
             # The host's commit has happened; nothing may make it look as if it had not.
             log.warning("The deletion of artifact %s is not finished; a sweep will.", artifact.id, exc_info=True)

@@ -15,7 +15,7 @@ from flue_sqla.errors import ArtifactConflictError, ArtifactMissingError, Invali
 from flue_sqla.records.artifact import Artifact
 from flue_sqla.repositories.artifacts import ArtifactRows
 
-__all__ = ["MARKS_KEPT_MS", "check_range", "digest_check", "locate", "mark_deleted", "put", "remove_bytes"]
+__all__ = ["MARKS_KEPT_MS", "check_range", "digest_check", "discard", "locate", "mark_deleted", "put", "remove_bytes", "store_bytes"]
 
 log = logging.getLogger("flue_sqla.artifacts")
 
@@ -28,7 +28,7 @@ async def put(runtime: Runtime, rows: ArtifactRows, store: AsyncObjectStore, req
     try:
         if source.size is not None:
             request.check_size(source.size)
-        artifact = await _store(runtime, store, request, source)
+        artifact = await store_bytes(runtime, store, request, source)
     finally:
         await source.close()
     await _refuse_if_swept(rows, store, request)
@@ -37,14 +37,15 @@ async def put(runtime: Runtime, rows: ArtifactRows, store: AsyncObjectStore, req
     except OutcomeUnknown:
         raise  # the row may be there, so its bytes must stay: a sweep will tell
     except Exception:
-        await runtime.finish(_discard_object(store, request.key))
+        await runtime.finish(discard(store, request.key))
         raise
     if not inserted:
         raise _swept(request)
     return artifact
 
 
-async def _store(runtime: Runtime, store: AsyncObjectStore, request: PutRequest, source: ByteSource) -> Artifact:
+async def store_bytes(runtime: Runtime, store: AsyncObjectStore, request: PutRequest, source: ByteSource) -> Artifact:
+    """Store the bytes and say what they are; whatever fails leaves none."""
     upload = store.begin(request.key, size=source.size, content_type=request.content_type)
     digest = StreamDigest()
     try:
@@ -86,7 +87,8 @@ async def _abort(upload: AsyncUpload, key: str) -> None:
         log.warning("The unfinished upload of %s could not be discarded; a sweep will.", key, exc_info=True)
 
 
-async def _discard_object(store: AsyncObjectStore, key: str) -> None:
+async def discard(store: AsyncObjectStore, key: str) -> None:
+    """Remove bytes that got no row, or leave them to a sweep."""
     try:
         await store.delete(key)
     except Exception:
@@ -146,7 +148,7 @@ async def mark_deleted(runtime: Runtime, rows: ArtifactRows, stores: Stores, ten
     return await runtime.rows(rows.mark_deleting, tenant, artifact_id)
 
 
-async def remove_bytes(runtime: Runtime, rows: ArtifactRows, store: AsyncObjectStore, artifact: Artifact) -> None:
+async def remove_bytes(runtime: Runtime, rows: ArtifactRows, store: AsyncObjectStore, artifact_id: str, storage_key: str) -> None:
     """The rest of a deletion, repeatable at any point: the bytes, then the row."""
-    await store.delete(artifact.storage_key)
-    await runtime.rows(rows.remove, artifact.id)
+    await store.delete(storage_key)
+    await runtime.rows(rows.remove, artifact_id)

@@ -46,6 +46,7 @@ class Sweep:
     async def run(self) -> SweepReport:
         """Look at everything; with ``repair`` also mend it."""
         lost = await self._lost()
+        await self._stranded()
         await self._deletions()
         await self._orphans()
         for artifact in lost:
@@ -57,6 +58,13 @@ class Sweep:
             await self.runtime.rows(self.rows.remove_marks, now - MARKS_KEPT_MS)
         return self.found.model_copy(update={"repaired": self.repair, "foreign": self.foreign, "uploads": uploads})
 
+    async def _stranded(self) -> None:
+        """Attachments that a server deleted which knows nothing of artifacts: deletions left half done."""
+        if self.repair:
+            await self.runtime.rows(self.rows.mark_stranded, self.cutoff)
+        else:
+            self.found.deleting.extend(await self.runtime.rows(self.rows.stranded, self.cutoff))
+
     async def _deletions(self) -> None:
         after = ""
         while page := await self.runtime.rows(self.rows.deletions, self.cutoff, after, _PAGE):
@@ -65,7 +73,7 @@ class Sweep:
                     continue
                 self.found.deleting.append(artifact.id)
                 if self.repair:
-                    await remove_bytes(self.runtime, self.rows, self.store, artifact)
+                    await remove_bytes(self.runtime, self.rows, self.store, artifact.id, artifact.storage_key)
             after = page[-1].id
 
     async def _orphans(self) -> None:
@@ -127,7 +135,7 @@ class Sweep:
 
     async def _report_missing(self, artifact: Artifact) -> None:
         # It may have been deleted since the page was read.
-        if await self.runtime.rows(self.rows.get, artifact.tenant, artifact.id) is None:
+        if not await self.runtime.rows(self.rows.is_stored, artifact.id):
             return
         self.found.missing.append(artifact.id)
         if self.repair:

@@ -151,7 +151,7 @@ class _Transfer:
         except ArtifactConflictError:
             return await self._is_there(artifact)
         except Exception:
-            if await asyncio.to_thread(self.rows.get, artifact.tenant, artifact.id) is None:
+            if not await asyncio.to_thread(self.rows.is_stored, artifact.id):
                 return False
             raise
         return True

@@ -41,7 +41,7 @@ async def verify(
             size, reason = 0, None
             if artifact.store is None or artifact.store == stores.options.label:
                 size, reason = await _examine(runtime, store, artifact)
-            if reason is not None and await runtime.rows(rows.get, artifact.tenant, artifact.id) is not None:
+            if reason is not None and await runtime.rows(rows.is_stored, artifact.id):
                 found = VerifyFinding(id=artifact.id, tenant=artifact.tenant, storage_key=artifact.storage_key, reason=reason)
                 report.findings.append(found)
             done = {"checked": report.checked + 1, "bytes_read": report.bytes_read + size, "cursor": artifact.id}

@@ -6,20 +6,23 @@ import base64
 import binascii
 import json
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Final
 
 import sqlalchemy as sa
 
 from flue_sqla.errors import InvalidInputError
-from flue_sqla.models.tables import artifacts
+from flue_sqla.models.tables import artifacts, attachments
+from flue_sqla.models.tables import offloaded_attachments as offloaded
 from flue_sqla.records.artifact import Artifact, ArtifactPage
 from flue_sqla.repositories.scope import Executor, Scope
 from flue_sqla.wire import canonical_json, parse_json
 
-__all__ = ["ArtifactRows", "is_mark"]
+__all__ = ["DELETING", "KEPT_TENANT", "STORED", "ArtifactRows", "artifact_row", "is_mark"]
 
-_STORED = "stored"
-_DELETING = "deleting"
+STORED: Final = "stored"
+DELETING: Final = "deleting"
+KEPT_TENANT: Final = "-attachments"
+"""The tenant of artifacts that are the bytes of attachments. No tenant's call can see them: whoever may read the attachment may."""
 _MARK = "-"
 """Digest and tenant of a mark: the row of a storage key whose orphaned bytes were swept. No tenant's call can see it."""
 _LIMIT = 100
@@ -41,31 +44,46 @@ _SHOWN = (
     _c.store,
 )
 _SELECT = sa.select(*_SHOWN)
-_ONE = _SELECT.where(_c.id == sa.bindparam("artifact_id"), _c.tenant == sa.bindparam("of_tenant"), _c.sha256 != _MARK)
-_GET = _ONE.where(_c.state == _STORED)
+_VISIBLE = sa.and_(_c.sha256 != _MARK, _c.tenant != KEPT_TENANT)
+_ONE = _SELECT.where(_c.id == sa.bindparam("artifact_id"), _c.tenant == sa.bindparam("of_tenant"), _VISIBLE)
+_GET = _ONE.where(_c.state == STORED)
 _MARK_DELETING = (
     sa.update(artifacts)
-    .where(_c.id == sa.bindparam("artifact_id"), _c.tenant == sa.bindparam("of_tenant"), _c.state == _STORED)
-    .values(state=_DELETING, deleted_at=sa.bindparam("now"))
+    .where(_c.id == sa.bindparam("artifact_id"), _c.tenant == sa.bindparam("of_tenant"), _VISIBLE, _c.state == STORED)
+    .values(state=DELETING, deleted_at=sa.bindparam("now"))
 )
-_REMOVE = sa.delete(artifacts).where(_c.id == sa.bindparam("artifact_id"), _c.state == _DELETING)
-_REMOVE_MISSING = sa.delete(artifacts).where(_c.id == sa.bindparam("artifact_id"), _c.state == _STORED)
-_REMOVE_MARKS = sa.delete(artifacts).where(_c.state == _DELETING, _c.sha256 == _MARK, _c.created_at < sa.bindparam("before"))
+_REMOVE = sa.delete(artifacts).where(_c.id == sa.bindparam("artifact_id"), _c.state == DELETING)
+# Not of an attachment: its reader is told that the bytes are lost, which a backup may bring back.
+_REMOVE_MISSING = sa.delete(artifacts).where(_c.id == sa.bindparam("artifact_id"), _c.state == STORED, _c.tenant != KEPT_TENANT)
+_REMOVE_MARKS = sa.delete(artifacts).where(_c.state == DELETING, _c.sha256 == _MARK, _c.created_at < sa.bindparam("before"))
+_THERE = sa.select(_c.id).where(_c.id == sa.bindparam("artifact_id"), _c.state == STORED)
 _KEYS = sa.select(_c.storage_key).where(_c.storage_key.in_(sa.bindparam("keys", expanding=True)))
 _DELETIONS = (
-    _SELECT.where(_c.state == _DELETING, _c.sha256 != _MARK, _c.deleted_at <= sa.bindparam("before"), _c.id > sa.bindparam("after"))
+    _SELECT.where(_c.state == DELETING, _c.sha256 != _MARK, _c.deleted_at <= sa.bindparam("before"), _c.id > sa.bindparam("after"))
     .order_by(_c.id)
     .limit(sa.bindparam("most"))
 )
-_SCAN = _SELECT.where(_c.state == _STORED, _c.id > sa.bindparam("after")).order_by(_c.id).limit(sa.bindparam("most"))
+_SCAN = _SELECT.where(_c.state == STORED, _c.id > sa.bindparam("after")).order_by(_c.id).limit(sa.bindparam("most"))
 _SCAN_TENANT = _SCAN.where(_c.tenant == sa.bindparam("of_tenant"))
-_TOTALS = sa.select(sa.func.count().label("artifacts"), sa.func.sum(_c.size).label("bytes")).where(_c.state == _STORED)
-_RELABEL = sa.update(artifacts).where(_c.id == sa.bindparam("artifact_id"), _c.state == _STORED).values(store=sa.bindparam("label"))
+_STRANDED = sa.and_(
+    _c.tenant == KEPT_TENANT,
+    _c.state == STORED,
+    _c.created_at <= sa.bindparam("before"),
+    ~sa.exists().where(
+        offloaded.c.artifact_id == _c.id,
+        attachments.c.stream_path == offloaded.c.stream_path,
+        attachments.c.attachment_id == offloaded.c.attachment_id,
+    ),
+)
+_FIND_STRANDED = sa.select(_c.id).where(_STRANDED).order_by(_c.id)
+_MARK_STRANDED = sa.update(artifacts).where(_STRANDED).values(state=DELETING, deleted_at=sa.bindparam("before"))
+_TOTALS = sa.select(sa.func.count().label("artifacts"), sa.func.sum(_c.size).label("bytes")).where(_c.state == STORED)
+_RELABEL = sa.update(artifacts).where(_c.id == sa.bindparam("artifact_id"), _c.state == STORED).values(store=sa.bindparam("label"))
 
 
 def is_mark(table: sa.Table = artifacts) -> sa.ColumnElement[bool]:
     """Whether a row is no artifact but a mark: bookkeeping between a sweep and late puts."""
-    return sa.and_(table.c.state == _DELETING, table.c.sha256 == _MARK)
+    return sa.and_(table.c.state == DELETING, table.c.sha256 == _MARK)
 
 
 class ArtifactRows:
@@ -79,7 +97,7 @@ class ArtifactRows:
 
         Waits for a transaction that is about to write the same key.
         """
-        row = _row(artifact)
+        row = artifact_row(artifact)
         statement = self.scope.dialect.insert_ignore(artifacts)
 
         def confirm(executor: Executor) -> bool:
@@ -111,7 +129,7 @@ class ArtifactRows:
         if limit is not None and limit < 1:
             raise InvalidInputError("A limit is at least 1.", meta={"limit": limit})
         most = min(limit or _LIMIT, _MOST)
-        query = _SELECT.where(_c.tenant == tenant, _c.state == _STORED)
+        query = _SELECT.where(_c.tenant == tenant, _VISIBLE, _c.state == STORED)
         if run_id is not None:
             query = query.where(_c.run_id == run_id)
         if submission_id is not None:
@@ -160,7 +178,7 @@ class ArtifactRows:
             "size": 0,
             "sha256": _MARK,
             "storage_key": storage_key,
-            "state": _DELETING,
+            "state": DELETING,
             "created_at": self.scope.clock.now(),
         }
         statement = self.scope.dialect.insert_ignore(artifacts)
@@ -179,11 +197,23 @@ class ArtifactRows:
         keys = {"before": before, "after": after, "most": limit}
         return [_artifact(row) for row in self.scope.read(lambda executor: executor.execute(_DELETIONS, keys).all())]
 
+    def stranded(self, before: int) -> Sequence[str]:
+        """Artifacts of attachments that somebody removed who did not know of them, put no later than ``before`` (epoch ms)."""
+        return self.scope.read(lambda executor: executor.execute(_FIND_STRANDED, {"before": before}).scalars().all())
+
+    def mark_stranded(self, before: int) -> None:
+        """Mark those as deleted at ``before``."""
+        self.scope.single(lambda executor: executor.execute(_MARK_STRANDED, {"before": before}).rowcount)
+
     def scan(self, after: str, limit: int, tenant: str | None = None) -> Sequence[Artifact]:
         """Stored artifacts of one or all tenants, by id from ``after`` on."""
         statement = _SCAN if tenant is None else _SCAN_TENANT
         keys = {"after": after, "most": limit} | ({} if tenant is None else {"of_tenant": tenant})
         return [_artifact(row) for row in self.scope.read(lambda executor: executor.execute(statement, keys).all())]
+
+    def is_stored(self, artifact_id: str) -> bool:
+        """Whether this artifact, of whatever tenant, has not been deleted meanwhile."""
+        return self.scope.read(lambda executor: executor.execute(_THERE, {"artifact_id": artifact_id}).first()) is not None
 
     def totals(self) -> tuple[int, int]:
         """How many artifacts are stored, and their bytes."""
@@ -204,10 +234,11 @@ class ArtifactRows:
 _EMPTY = ("content_type", "store", "metadata_json", "run_id", "submission_id", "deleted_at")
 
 
-def _row(artifact: Artifact) -> dict[str, Any]:
+def artifact_row(artifact: Artifact) -> dict[str, Any]:
+    """The row of a stored artifact."""
     row = artifact.model_dump(exclude={"metadata"})
     metadata = None if artifact.metadata is None else canonical_json(artifact.metadata)
-    return {**row, "metadata_json": metadata, "state": _STORED, "deleted_at": None}
+    return {**row, "metadata_json": metadata, "state": STORED, "deleted_at": None}
 
 
 def _artifact(row: sa.Row[Any]) -> Artifact:

@@ -1,23 +1,36 @@
-"""Immutable attachments of conversations (spec/attachments.md)."""
+"""Immutable attachments of conversations (spec/attachments.md), in their table or, above a size that the host chooses, as artifacts."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import sqlalchemy as sa
 
 from flue_sqla.errors import (
+    ArtifactConflictError,
+    ArtifactStoreError,
     AttachmentConflictError,
     AttachmentIntegrityError,
     ConversationStreamStoreError,
     InternalStateError,
     InvalidInputError,
+    OutcomeUnknown,
 )
 from flue_sqla.models.tables import attachment_chunks, attachments
+from flue_sqla.records.artifact import Artifact
 from flue_sqla.records.attachment import Attachment, AttachmentRef
+from flue_sqla.repositories.offloading import (
+    KeptBytes,
+    Offload,
+    insert_artifact,
+    kept_bytes,
+    link_artifact,
+    take_back_artifact,
+    with_artifact,
+)
 from flue_sqla.repositories.per_dialect import PerDialect
 from flue_sqla.repositories.scope import Executor, Scope
 from flue_sqla.wire import require_storable
@@ -31,8 +44,8 @@ _PRUNED_MEANWHILE: Final = 3
 _a, _chunk = attachments, attachment_chunks
 _KEY = (_a.c.stream_path == sa.bindparam("of_path"), _a.c.attachment_id == sa.bindparam("of_attachment"))
 _SHARED = (_a.c.mime_type, _a.c.byte_size, _a.c.digest, _a.c.conversation_id)
-_WHOLE = sa.select(*_SHARED, _a.c.bytes).where(*_KEY)
-_CUT = sa.select(*_SHARED, _a.c.chunk_count).where(*_KEY)
+_WHOLE = with_artifact([*_SHARED, _a.c.bytes]).where(*_KEY)
+_CUT = with_artifact([*_SHARED, _a.c.chunk_count]).where(*_KEY)
 _CHUNKS = (
     sa.select(_chunk.c.chunk_index, _chunk.c.bytes)
     .where(_chunk.c.stream_path == sa.bindparam("of_path"), _chunk.c.attachment_id == sa.bindparam("of_attachment"))
@@ -41,7 +54,7 @@ _CHUNKS = (
 _VISIBLE_TO = _a.c.conversation_id == sa.bindparam("of_conversation")
 _GET_WHOLE, _GET_CUT = _WHOLE.where(_VISIBLE_TO), _CUT.where(_VISIBLE_TO)
 # A locking read: in a host's transaction with an older snapshot a plain one would not see the row that the insert met.
-_EXISTING = _WHOLE.with_for_update(read=True)
+_EXISTING = _WHOLE.with_for_update(read=True, of=attachments)
 _PUT = PerDialect(lambda dialect: dialect.insert_ignore(attachments))
 _PUT_CHUNK = sa.insert(attachment_chunks)
 
@@ -49,8 +62,9 @@ _PUT_CHUNK = sa.insert(attachment_chunks)
 class Attachments:
     """Bytes under an id that is unique per stream path; once stored they never change."""
 
-    def __init__(self, scope: Scope) -> None:
+    def __init__(self, scope: Scope, offload: Offload) -> None:
         self._scope = scope
+        self._offload = offload
 
     def put(self, stream_path: str, attachment: AttachmentRef, data: bytes, conversation_id: str) -> None:
         """Store ``data``; the same call again changes nothing, also after a lost answer (spec/attachments.md §2).
@@ -58,13 +72,14 @@ class Attachments:
         Args:
             stream_path: the stream that the conversation is in.
             attachment: the reference, as :meth:`AttachmentRef.of` computes it; its file name is not stored.
-            data: the bytes.
+            data: the bytes; above ``offload_attachments_above`` they are kept in the artifact store.
             conversation_id: the only conversation that may read them.
 
         Raises:
             AttachmentIntegrityError: the bytes do not have the size (checked first) or the digest of the reference.
             AttachmentConflictError: the id is taken by other bytes, metadata or conversation; those stay untouched.
             ValueTooLargeError: an id is too long or the bytes exceed the server's packet limit (MySQL, MariaDB).
+            ArtifactStoreError: the artifact store failed; nothing was stored.
         """
         content = _as_bytes(data)
         texts = {"attachment_id": attachment.id, "mime_type": attachment.mime_type, "conversation_id": conversation_id}
@@ -77,8 +92,12 @@ class Attachments:
             "digest": attachment.digest,
             "created_at": self._scope.clock.now(),
         }
-        stored = self._put_cut(row, content) if self._scope.dialect.chunked_values else self._put_whole(row, content)
-        if stored != (attachment.mime_type, attachment.size, attachment.digest, conversation_id, content):
+        if self._offload.wants(len(content)):
+            stored = self._put_offloaded(attachment, row, content)
+        else:
+            stored = self._put_cut(row, content) if self._scope.dialect.chunked_values else self._put_whole(row, content)
+        # Of bytes that are kept as an artifact the digest says enough: it was checked before they were stored.
+        if stored[:4] != _facts(row) or (stored.kept is None and stored.content != content):
             raise AttachmentConflictError(stream_path, attachment.id)
 
     def get(self, stream_path: str, attachment_id: str, conversation_id: str) -> Attachment | None:
@@ -86,50 +105,105 @@ class Attachments:
 
         Raises:
             AttachmentIntegrityError: what is stored is damaged.
+            ArtifactStoreError: the bytes are kept as an artifact and cannot be read.
         """
         texts = {"attachment_id": attachment_id, "conversation_id": conversation_id}
         self._check("get_attachment", stream_path, texts)
         key = {"of_path": stream_path, "of_attachment": attachment_id, "of_conversation": conversation_id}
-        if self._scope.dialect.chunked_values:
-            found = self._scope.snapshot(partial(_get_cut, _GET_CUT, key))
-        else:
-            found = self._scope.read(partial(_get_whole, _GET_WHOLE, key))
+        found = self._find(key, _GET_WHOLE, _GET_CUT)
         if found is None:
             return None
-        mime_type, size, digest, _, content = found
-        ref = AttachmentRef(id=attachment_id, mime_type=mime_type, size=size, digest=digest)
+        content = found.content
+        if found.kept is not None:
+            try:
+                content = self._offload.read(found.kept, found.size)
+            except ArtifactStoreError:
+                if self._find(key, _GET_WHOLE, _GET_CUT) is None:
+                    return None  # removed since the first look
+                raise
+        ref = AttachmentRef(id=attachment_id, mime_type=found.mime_type, size=found.size, digest=found.digest)
         _verify(ref, content)
         return Attachment(ref=ref, data=content)
 
+    def _find(self, key: dict[str, Any], whole: sa.Select[Any], cut: sa.Select[Any]) -> _Stored | None:
+        if self._scope.dialect.chunked_values:
+            return self._scope.snapshot(partial(_get_cut, cut, key))
+        return self._scope.read(partial(_get_whole, whole, key))
+
     def _put_whole(self, row: dict[str, Any], content: bytes) -> _Stored:
         """One statement when the attachment is new, a second look when it existed."""
-        key = {"of_path": row["stream_path"], "of_attachment": row["attachment_id"]}
         for _ in range(_PRUNED_MEANWHILE):
             if self._scope.single(partial(self._insert, {**row, "bytes": content}, content)):
-                return _stored(row, content)
-            existing = self._scope.read(partial(_get_whole, _EXISTING, key))
+                return _Stored(*_facts(row), content)
+            existing = self._scope.read(partial(_get_whole, _EXISTING, _key(row)))
             if existing is not None:
                 return existing
         raise _vanished(row)
 
     def _put_cut(self, row: dict[str, Any], content: bytes) -> _Stored:
         parts = [content[start : start + CHUNK_BYTES] for start in range(0, len(content), CHUNK_BYTES)] or [b""]
-        key = {name: row[name] for name in ("stream_path", "attachment_id")}
+        return self._scope.write(partial(self._insert_cut, row, parts)) or _Stored(*_facts(row), content)
 
-        def put(executor: Executor) -> _Stored:
-            if self._insert({**row, "chunk_count": len(parts)}, b"", executor):
-                executor.execute(_PUT_CHUNK, [{**key, "chunk_index": index, "bytes": part} for index, part in enumerate(parts)])
-                return _stored(row, content)
-            found = _get_cut(_CUT, {"of_path": row["stream_path"], "of_attachment": row["attachment_id"]}, executor)
-            if found is None:
-                raise _vanished(row)
-            return found
-
-        return self._scope.write(put)
+    def _put_offloaded(self, ref: AttachmentRef, row: dict[str, Any], content: bytes) -> _Stored:
+        """Bytes first, rows last. What is there already is not uploaded again, or its bytes are discarded."""
+        if not self._scope.in_transaction:  # where the upload comes before the first statement, so that no lock is held meanwhile
+            existing = self._find(_key(row), _WHOLE, _CUT)
+            if existing is not None:
+                return existing
+        artifact = self._offload.upload(ref, content)
+        try:
+            stored = self._scope.write(partial(self._insert_offloaded, row, artifact))
+        except OutcomeUnknown:
+            raise  # the rows may be there, so their bytes must stay: a sweep will tell
+        except Exception:
+            self._offload.discard(artifact)
+            raise
+        if stored.kept is None or stored.kept.artifact_id != artifact.id:
+            self._offload.discard(artifact)
+        return stored
 
     def _insert(self, row: dict[str, Any], content: bytes, executor: Executor) -> bool:
         self._scope.dialect.check_packet(executor, content)
         return executor.execute(_PUT(self._scope.dialect), row).rowcount == 1
+
+    def _insert_cut(self, row: dict[str, Any], parts: Sequence[bytes], executor: Executor) -> _Stored | None:
+        """None when the attachment was new, or what is there."""
+        if self._insert({**row, "chunk_count": len(parts)}, b"", executor):
+            key = {name: row[name] for name in ("stream_path", "attachment_id")}
+            executor.execute(_PUT_CHUNK, [{**key, "chunk_index": index, "bytes": part} for index, part in enumerate(parts)])
+            return None
+        return self._met(row, executor)
+
+    def _insert_offloaded(self, row: dict[str, Any], artifact: Artifact, executor: Executor) -> _Stored:
+        """The artifact first: where that waits for a sweep, nothing of the attachment is written yet."""
+        if not insert_artifact(executor, self._scope.dialect, artifact):
+            existing = self._existing(row, executor)
+            if existing is None or existing.kept is None or existing.kept.artifact_id != artifact.id:
+                raise _swept(row)
+            return existing  # a replay after a lost answer
+        if self._scope.dialect.chunked_values:
+            existing = self._insert_cut(row, [b""], executor)
+        elif self._insert({**row, "bytes": b""}, b"", executor):
+            existing = None
+        else:
+            existing = self._met(row, executor)
+        if existing is not None:
+            take_back_artifact(executor, artifact)
+            return existing
+        link_artifact(executor, self._scope.dialect, row["stream_path"], row["attachment_id"], artifact)
+        return _Stored(*_facts(row), b"", KeptBytes(artifact.id, artifact.storage_key, artifact.store))
+
+    def _met(self, row: dict[str, Any], executor: Executor) -> _Stored:
+        """What an insert met."""
+        existing = self._existing(row, executor)
+        if existing is None:
+            raise _vanished(row)
+        return existing
+
+    def _existing(self, row: dict[str, Any], executor: Executor) -> _Stored | None:
+        if self._scope.dialect.chunked_values:
+            return _get_cut(_CUT, _key(row), executor)
+        return _get_whole(_EXISTING, _key(row), executor)
 
     def _check(self, operation: str, stream_path: str, texts: dict[str, str]) -> None:
         require_storable(stream_path, "stream_path")
@@ -140,12 +214,23 @@ class Attachments:
             self._scope.dialect.check_key(field, require_storable(text, field))
 
 
-_Stored = tuple[str, int, str, str, bytes]
-"""What must agree: MIME type, size, digest, conversation, bytes."""
+class _Stored(NamedTuple):
+    """What must agree when an id is put again. The bytes stand in ``content``, or are ``kept`` as an artifact."""
+
+    mime_type: str
+    size: int
+    digest: str
+    conversation_id: str
+    content: bytes
+    kept: KeptBytes | None = None
 
 
-def _stored(row: dict[str, Any], content: bytes) -> _Stored:
-    return row["mime_type"], row["byte_size"], row["digest"], row["conversation_id"], content
+def _facts(row: dict[str, Any]) -> tuple[str, int, str, str]:
+    return row["mime_type"], row["byte_size"], row["digest"], row["conversation_id"]
+
+
+def _key(row: dict[str, Any]) -> dict[str, Any]:
+    return {"of_path": row["stream_path"], "of_attachment": row["attachment_id"]}
 
 
 def _vanished(row: dict[str, Any]) -> InternalStateError:
@@ -156,9 +241,20 @@ def _vanished(row: dict[str, Any]) -> InternalStateError:
     )
 
 
+def _swept(row: dict[str, Any]) -> ArtifactConflictError:
+    return ArtifactConflictError(
+        "The bytes of the attachment were swept before its row was written: they had been without one for longer than the grace time.",
+        meta={"path": row["stream_path"], "attachmentId": row["attachment_id"]},
+        remedy="Put the attachment again; sweep with a longer grace time if transactions take that long here.",
+    )
+
+
 def _get_whole(statement: sa.Select[Any], key: dict[str, Any], executor: Executor) -> _Stored | None:
     row = executor.execute(statement, key).first()
-    return None if row is None else (row.mime_type, row.byte_size, row.digest, row.conversation_id, bytes(row.bytes))
+    if row is None:
+        return None
+    content = bytes(row.bytes)
+    return _Stored(row.mime_type, row.byte_size, row.digest, row.conversation_id, content, kept_bytes(row, content))
 
 
 def _get_cut(statement: sa.Select[Any], key: dict[str, Any], executor: Executor) -> _Stored | None:
@@ -167,7 +263,7 @@ def _get_cut(statement: sa.Select[Any], key: dict[str, Any], executor: Executor)
         return None
     parts = executor.execute(_CHUNKS, {name: key[name] for name in ("of_path", "of_attachment")}).all()
     content = _joined(key["of_attachment"], row.chunk_count, [(part.chunk_index, part.bytes) for part in parts])
-    return row.mime_type, row.byte_size, row.digest, row.conversation_id, content
+    return _Stored(row.mime_type, row.byte_size, row.digest, row.conversation_id, content, kept_bytes(row, content))
 
 
 def _joined(attachment_id: str, count: int, parts: Sequence[tuple[int, bytes]]) -> bytes:

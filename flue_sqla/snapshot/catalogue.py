@@ -77,6 +77,7 @@ class SnapshotTable:
 
 
 _SUBMISSION: Final = ("submission_id",)
+_ATTACHMENT: Final = ("stream_path", "attachment_id")
 _STREAM: Final = Reference(("path",), "flue_conversation_streams", ("path",))
 
 TABLES: Final[tuple[SnapshotTable, ...]] = (
@@ -96,7 +97,7 @@ TABLES: Final[tuple[SnapshotTable, ...]] = (
     ),
     # Flue writes checkpoints and attachments without asking whether their stream exists (spec/streams.md §3.8, spec/attachments.md §6).
     SnapshotTable(tables.fold_checkpoints, key=("path",), layout_columns=frozenset({"chunk_count"})),
-    SnapshotTable(tables.attachments, key=("stream_path", "attachment_id"), layout_columns=frozenset({"chunk_count"})),
+    SnapshotTable(tables.attachments, key=_ATTACHMENT, layout_columns=frozenset({"chunk_count"})),
     SnapshotTable(tables.sessions, key=("id",)),
     SnapshotTable(
         tables.session_entries,
@@ -119,6 +120,15 @@ TABLES: Final[tuple[SnapshotTable, ...]] = (
     ),
     # A sweep's marks belong to the object store that was swept, and no artifact is behind them.
     SnapshotTable(tables.artifacts, key=("id",), unique=(("storage_key",),), tenant_column="tenant", bookkeeping=is_mark),
+    SnapshotTable(
+        tables.offloaded_attachments,
+        key=_ATTACHMENT,
+        unique=(("artifact_id",),),
+        references=(
+            Reference(_ATTACHMENT, "flue_attachments", _ATTACHMENT),
+            Reference(("artifact_id",), "flue_artifacts", ("id",)),
+        ),
+    ),
 )
 """Every table of a snapshot, in the order of the file: what is referred to comes first."""
 

@@ -17,6 +17,7 @@ from flue_sqla.snapshot.layout import Row
 from flue_sqla.snapshot.ledger import Ledger
 from flue_sqla.snapshot.report import SnapshotInfo
 from flue_sqla.snapshot.summary import info_of
+from flue_sqla.snapshot.validation import check_tenant
 from flue_sqla.snapshot.values import Problem, RowCodec
 from flue_sqla.snapshot.writer import SnapshotWriter
 
@@ -48,6 +49,7 @@ def export(flue: Flue, path: str | os.PathLike[str], *, blobs: bool = False, ten
         DatabaseUnavailableError, OutcomeUnknown: the database cannot be reached, or the connection broke.
     """
     require_flue(flue)
+    check_tenant(tenant)
     target = Path(path)
     tables = [table for table in TABLES if tenant is None or table.tenant_column is not None]
     header = _header(tables, blobs=blobs, tenant=tenant)

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from flue_sqla.artifacts.keys import check_key, quote_component
 from flue_sqla.errors import InvalidInputError, SnapshotError
+from flue_sqla.repositories.artifacts import KEPT_TENANT
 from flue_sqla.schema.release import FORMAT_VERSION, HEAD, REVISIONS
 from flue_sqla.snapshot.catalogue import TABLES, Reference, SnapshotTable, table_named
 from flue_sqla.snapshot.document import Header
@@ -16,7 +17,7 @@ from flue_sqla.snapshot.limits import TargetLimits
 from flue_sqla.snapshot.reader import Blob, Segment, SnapshotReader
 from flue_sqla.snapshot.values import Problem, RowCodec
 
-__all__ = ["check_header", "decoded", "row_error", "validate"]
+__all__ = ["check_header", "check_tenant", "decoded", "row_error", "validate"]
 
 LimitsOf = Callable[[SnapshotTable, Sequence[str]], TargetLimits]
 _DELETING: Final = "deleting"
@@ -34,6 +35,7 @@ def check_header(header: Header) -> dict[str, SnapshotTable]:
             meta={"formatVersion": header.format_version, "supportedVersion": FORMAT_VERSION},
             remedy="Import it with the release of flue-sqla that wrote it.",
         )
+    check_tenant(header.tenant)
     if header.schema_revision not in REVISIONS:
         raise SnapshotError(
             f"The snapshot is of schema revision {header.schema_revision[:60]!r}, which this release ({HEAD}) does not know.",
@@ -50,6 +52,20 @@ def check_header(header: Header) -> dict[str, SnapshotTable]:
             raise _header_error(f"The snapshot is of one tenant, and the table {name} knows no tenants.", table=name)
         tables[name] = table
     return tables
+
+
+def check_tenant(tenant: str | None) -> None:
+    """Refuse a snapshot of artifacts that are nothing without the attachments whose bytes they are.
+
+    Raises:
+        SnapshotError: ``tenant`` stands for those.
+    """
+    if tenant == KEPT_TENANT:
+        raise SnapshotError(
+            f"{tenant!r} is no tenant: these artifacts are the bytes of attachments.",
+            meta={"tenant": tenant},
+            remedy="Take a snapshot of everything.",
+        )
 
 
 def _check_columns(table: SnapshotTable, columns: Sequence[str]) -> None:

@@ -215,6 +215,7 @@ def test_all_problems_come_in_one_report_by_variable_name() -> None:
         ("s3_concurrency", 0),
         ("s3_connect_timeout_ms", -1),
         ("lock_timeout_ms", 0),
+        ("offload_attachments_above", -1),
         ("artifact_engine", "boto3"),
         ("migrate", "AUTO"),
         ("schema_name", ""),

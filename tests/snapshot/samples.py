@@ -43,7 +43,12 @@ def sample() -> dict[str, Rows]:
             {"path": path, "head_offset": "0000000000000001_0000000000000000", "incarnation": "inc", "format_version": 3, "data": data}
             for path, data in (("agents/a/i1", LONG_CHECKPOINT), ("agents/a/i2", "{}"))
         ],
-        "flue_attachments": [_attachment("att_empty", b""), _attachment("att_long", LONG_BYTES), _attachment("att_short", b"\0\xff")],
+        "flue_attachments": [
+            _attachment("att_empty", b""),
+            _attachment("att_kept", b"abc") | {"bytes": b""},
+            _attachment("att_long", LONG_BYTES),
+            _attachment("att_short", b"\0\xff"),
+        ],
         "flue_sessions": [
             {"id": "ses_1", "data": '{"version":1}', "leaf_id": "e2", "entry_count": 2, "prefix_digest": "d" * 64},
             {"id": "ses_2", "data": "{}", "leaf_id": None, "entry_count": None, "prefix_digest": None},
@@ -73,7 +78,12 @@ def sample() -> dict[str, Rows]:
             {"path": "runs/run_1", "seq": 0, "data": "{}", "event_key": None},
             {"path": "runs/run_1", "seq": 1, "data": '{"é":1}', "event_key": "once"},
         ],
-        "flue_artifacts": [_artifact("art_1", "default", full=False), _artifact("art_2", "tenant b", full=True)],
+        "flue_artifacts": [
+            _artifact("art_1", "default", full=False),
+            _artifact("art_2", "tenant b", full=True),
+            _artifact("art_3", "-attachments", full=False),
+        ],
+        "flue_offloaded_attachments": [{"stream_path": "agents/a/i1", "attachment_id": "att_kept", "artifact_id": "art_3"}],
     }
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from flue_sqla import Flue, snapshot
+from flue_sqla import AttachmentRef, Flue, FlueSettings, snapshot
 from tests.databases.contract import Database
 from tests.snapshot import samples
 
@@ -30,12 +30,15 @@ def killed(url: str, store: Path, file: Path, mode: str, step: str) -> bool:
 
 @pytest.fixture
 def replacement(tmp_path: Path) -> Path:
-    """Other rows than those of the target, in every table, and the bytes of two artifacts."""
-    flue = Flue("sqlite:///:memory:", artifacts=str(tmp_path / "source"))
+    """Other rows than those of the target, in every table, and the bytes of two artifacts and an attachment."""
+    settings = FlueSettings(artifacts=str(tmp_path / "source"), offload_attachments_above=0)
+    flue = Flue("sqlite:///:memory:", settings=settings)
     flue.boot()
     rows = samples.small()
-    del rows["flue_artifacts"]
+    for table in ("flue_artifacts", "flue_attachments", "flue_offloaded_attachments"):
+        del rows[table]
     samples.insert(flue.engine, rows)
+    flue.attachments.put("agents/a/i1", AttachmentRef.of("att_kept", "image/png", b"third"), b"third", "c")
     flue.artifacts.put(b"first", name="first")
     flue.artifacts.put(b"second" * 100_000, name="second")
     snapshot.export(flue, tmp_path / "new.snap", blobs=True)

@@ -27,11 +27,13 @@ from flue_sqla.models.tables import (
     fold_checkpoint_chunks,
     fold_checkpoints,
     image_chunks,
+    offloaded_attachments,
     session_entries,
     sessions,
     streams,
     submissions,
 )
+from flue_sqla.repositories.offloading import KeptBytes, Offload, release_removed
 from flue_sqla.repositories.retention.plan import Instance, Plan, Tally
 from flue_sqla.repositories.retention.runs import RemoveArtifact
 from flue_sqla.repositories.scope import Executor, Scope
@@ -96,9 +98,15 @@ def _of_sessions(prefix: str) -> list[_Owned]:
 
 
 def prune_instance(
-    scope: Scope, plan: Plan, tally: Tally, instance: Instance, remove_artifact: RemoveArtifact | None, delete: Callable[[str], None]
+    scope: Scope,
+    plan: Plan,
+    tally: Tally,
+    instance: Instance,
+    remove_artifact: RemoveArtifact | None,
+    delete: Callable[[str], None],
+    offload: Offload,
 ) -> None:
-    """Remove everything of one instance; ``delete`` removes one session document.
+    """Remove everything of one instance; ``delete`` removes one session document, ``offload`` bytes of attachments.
 
     Raises:
         SessionBusyError: unsettled work in one of its sessions; what was not begun is untouched.
@@ -113,7 +121,7 @@ def prune_instance(
             _remove_artifacts(scope, lanes, remove_artifact)
         for key in scope.read(partial(_session_ids, prefix=_prefix(instance))):
             delete(key)
-        _remove_stream(scope, path)
+        _remove_stream(scope, path, offload)
         if _unambiguous(instance):
             _remove_events(scope, path)
     scope.single(partial(_forget_sessions, prefix=_prefix(instance)))
@@ -149,6 +157,8 @@ def count_instance(executor: Executor, scope: Scope, instance: Instance, *, with
     ids = sa.select(submissions.c.submission_id).where(submissions.c.session_key.startswith(prefix, autoescape=True))
     owned += [_Owned(table, condition) for table, condition in dependents(ids)]
     owned.append(_Owned(submissions, submissions.c.session_key.startswith(prefix, autoescape=True)))
+    kept = _Owned(offloaded_attachments, offloaded_attachments.c.stream_path == _PATH)
+    owned += [kept, _Owned(artifacts, artifacts.c.id.in_(sa.select(kept.table.c.artifact_id).where(kept.condition)))]
     if with_artifacts:
         owned.append(_Owned(artifacts, artifacts.c.submission_id.in_(ids)))
     counts: dict[str, int] = {}
@@ -170,13 +180,19 @@ def _check_identity(scope: Scope, path: str, instance: Instance) -> None:
         )
 
 
-def _remove_stream(scope: Scope, path: str) -> None:
+def _remove_stream(scope: Scope, path: str, offload: Offload) -> None:
     of_path = {"of_path": path}
     scope.single(lambda executor: executor.execute(_FENCE, of_path).close())
     head = scope.read(lambda executor: executor.execute(_IDENTITY, of_path).first())
     parts = [part for part in _of_stream() if scope.dialect.chunked_values or not part.only_chunked]
     _remove_in_pieces(scope, parts, of_path, 0 if head is None else head.next_offset)
-    scope.write(partial(_remove_rest, hold=_HOLD, parts=parts, of_path=of_path))
+
+    def remove(executor: Executor) -> list[KeptBytes]:
+        _remove_rest(executor, hold=_HOLD, parts=parts, of_path=of_path)
+        return release_removed(executor, path, scope.clock.now())
+
+    for kept in scope.write(remove):
+        offload.erase(kept)
 
 
 def _remove_events(scope: Scope, path: str) -> None:

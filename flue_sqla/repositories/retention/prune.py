@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 
 from flue_sqla.errors import InvalidInputError
 from flue_sqla.records.retention import PruneProgress, PruneReport
+from flue_sqla.repositories.offloading import Offload
 from flue_sqla.repositories.retention.instances import count_instance, prune_instance
 from flue_sqla.repositories.retention.plan import Age, Instance, Plan, Tally
 from flue_sqla.repositories.retention.receipts import count_receipts, prune_receipts
@@ -20,11 +21,12 @@ __all__ = ["Retention"]
 class Retention:
     """Removes what is settled and old. Safe beside live workers and beside a second prune; killed at any point, it is run again."""
 
-    def __init__(self, scope: Scope, remove_artifact: RemoveArtifact) -> None:
+    def __init__(self, scope: Scope, remove_artifact: RemoveArtifact, offload: Offload) -> None:
         if scope.in_transaction:
             raise InvalidInputError("Prune runs in transactions of its own, not in a unit.", remedy="Call it on the Flue itself.")
         self._scope = scope
         self._remove_artifact = remove_artifact
+        self._offload = offload
 
     def prune(
         self,
@@ -57,7 +59,7 @@ class Retention:
 
     def _remove(self, plan: Plan, tally: Tally, remove_artifact: RemoveArtifact | None) -> None:
         for instance in plan.instances:
-            prune_instance(self._scope, plan, tally, instance, remove_artifact, Sessions(self._scope).delete)
+            prune_instance(self._scope, plan, tally, instance, remove_artifact, Sessions(self._scope).delete, self._offload)
         if plan.cutoff is not None:
             prune_submissions(self._scope, plan, tally)
             prune_runs(self._scope, plan, tally, remove_artifact)

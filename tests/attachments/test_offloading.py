@@ -1,0 +1,325 @@
+"""Attachments above a size, kept as artifacts: the same store to its callers, and nothing left behind by whatever goes wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flue_sqla import AttachmentRef, Flue, FlueSettings
+from flue_sqla.artifacts.local import LocalStore, LocalUpload
+from flue_sqla.asyncio import AsyncFlue
+from flue_sqla.errors import (
+    ArtifactConflictError,
+    ArtifactMissingError,
+    ArtifactStoreError,
+    AttachmentConflictError,
+    AttachmentIntegrityError,
+    InvalidInputError,
+    OutcomeUnknown,
+)
+from flue_sqla.repositories.artifacts import KEPT_TENANT
+from flue_sqla.testing.clock import ManualClock
+from flue_sqla.testing.contracts.attachments import PutGetContract
+from flue_sqla.testing.portal import Portal
+from flue_sqla.testing.stores import Stores
+from tests.artifacts.conftest import s3_options
+from tests.attachments.conftest import ABOVE, CONVERSATION, LARGE, PATH, Offloading
+from tests.databases.contract import Database
+from tests.databases.stores import S3Store
+from tests.faults.proxy import LosingProxy
+
+
+class TestTheContract(PutGetContract):
+    """Where every byte is kept as an artifact, the contract of attachments holds as before."""
+
+    @pytest.fixture(params=["blocking", "async"])
+    def stores(self, request: pytest.FixtureRequest, migrated: Database, tmp_path: Path) -> Iterator[Stores]:
+        clock = ManualClock()
+        settings = FlueSettings(artifacts=str(tmp_path / "artifacts"), offload_attachments_above=0)
+        if request.param == "blocking":
+            with Flue(migrated.url, settings=settings, clock=clock) as flue:
+                opened = Stores.of(flue, clock)
+                yield opened
+                opened.close()
+            return
+        portal = Portal()
+        aflue = AsyncFlue(migrated.async_url, settings=settings, clock=clock)
+        opened = Stores.of_async(aflue, clock, portal)
+        yield opened
+        opened.close()
+        portal.run(aflue.close())
+        portal.close()
+
+
+def test_only_what_is_larger_leaves_the_database(offloading: Offloading) -> None:
+    offloading.put(b"x" * ABOVE, id="small")
+    assert offloading.files == []
+    offloading.put(LARGE)
+    (file,) = offloading.files
+    assert file.read_bytes() == LARGE
+    assert offloading.inline == b"x" * ABOVE
+    assert offloading.rows("flue_attachments") == [("att_1", len(LARGE)), ("small", ABOVE)]
+    assert offloading.data() == LARGE
+    assert offloading.data("small") == b"x" * ABOVE
+    assert offloading.get(conversation="conv_other") is None
+
+
+@pytest.mark.stores
+@pytest.mark.databases("sqlite", "postgres")
+@pytest.mark.parametrize("engine", ["s3fs", "obstore"])
+def test_in_a_bucket(offloading: Offloading, seaweedfs: S3Store, engine: str) -> None:
+    sync = getattr(offloading.flue, "sync", offloading.flue)
+    sync._stores._options = s3_options(seaweedfs, engine)
+    offloading.put(LARGE * 700, id="parts")
+    offloading.put()
+    assert offloading.data() == LARGE
+    assert offloading.data("parts") == LARGE * 700
+
+
+def test_it_is_off_unless_asked_for(offloading: Offloading) -> None:
+    assert FlueSettings().offload_attachments_above is None
+    default = offloading.sibling(above=None)
+    default.put()
+    default.close()
+    assert offloading.files == []
+    assert offloading.data() == LARGE
+
+
+def test_the_setting_may_change_at_any_time(offloading: Offloading) -> None:
+    plain = offloading.sibling(above=None)
+    offloading.put(id="kept")
+    plain.put(id="inline")
+    for other in (plain, offloading):
+        assert other.data("kept") == other.data("inline") == LARGE
+        for id in ("kept", "inline"):
+            other.put(id=id)
+            with pytest.raises(AttachmentConflictError):
+                other.put(LARGE + b"!", id=id)
+    assert len(offloading.files) == 1
+    plain.close()
+
+
+def test_a_repeated_put_uploads_nothing(offloading: Offloading, monkeypatch: pytest.MonkeyPatch) -> None:
+    offloading.put()
+
+    def refused(*_: Any) -> None:
+        raise AssertionError("an upload began")
+
+    monkeypatch.setattr(LocalStore, "begin", refused)
+    offloading.put()
+    with pytest.raises(AttachmentConflictError):
+        offloading.put(LARGE[::-1])
+
+
+@pytest.mark.databases("postgres", "mariadb")
+@pytest.mark.parametrize(("data", "conflicts"), [(LARGE, False), (LARGE[::-1], True)])
+def test_of_two_puts_at_once_one_stays(
+    migrated: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: bytes, conflicts: bool
+) -> None:
+    """Both looked, found nothing, and uploaded."""
+    offloading = Offloading(migrated, tmp_path / "artifacts", None)
+    uploaded = threading.Barrier(2)
+    complete = LocalUpload.complete
+
+    def meet(self: LocalUpload) -> None:
+        complete(self)
+        uploaded.wait(20)
+
+    monkeypatch.setattr(LocalUpload, "complete", meet)
+    raised: list[BaseException] = []
+
+    def put(this: bytes) -> None:
+        try:
+            offloading.put(this)
+        except AttachmentConflictError as error:
+            raised.append(error)
+
+    threads = [threading.Thread(target=put, args=(this,)) for this in (LARGE, data)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert len(raised) == conflicts
+    (file,) = offloading.files
+    assert offloading.data() == file.read_bytes()
+    assert len(offloading.rows("flue_artifacts")) == len(offloading.rows("flue_attachments")) == 1
+    offloading.close()
+
+
+@pytest.mark.databases("postgres", "mariadb")
+@pytest.mark.parametrize("existing", [False, True])
+def test_a_lost_answer_costs_no_bytes(migrated: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, existing: bool) -> None:
+    """The commit arrived, its answer did not: the replay must not take its own bytes for somebody else's."""
+    proxy = LosingProxy(migrated.url)
+    settings = FlueSettings(artifacts=str(tmp_path / "artifacts"), offload_attachments_above=ABOVE, notify=False)
+    offloading = Offloading(migrated, tmp_path / "artifacts", None)
+    with Flue(proxy.url, settings=settings) as flue:
+        flue.submissions.has_unsettled()
+        upload = flue._offload.upload
+
+        def then_lose(ref: AttachmentRef, data: bytes) -> Any:
+            artifact = upload(ref, data)
+            if existing:
+                offloading.put()
+            proxy.lose("COMMIT")
+            return artifact
+
+        monkeypatch.setattr(flue._offload, "upload", then_lose)
+        flue.attachments.put(PATH, AttachmentRef.of("att_1", "image/png", LARGE), LARGE, CONVERSATION)
+        assert proxy.lost == 1
+    proxy.close()
+    assert offloading.data() == LARGE
+    assert len(offloading.files) == len(offloading.rows("flue_artifacts")) == 1
+    offloading.close()
+
+
+def test_bytes_stay_while_the_fate_of_their_row_is_unknown(offloading: Offloading, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*_: Any, **__: Any) -> None:
+        raise OutcomeUnknown("lost")
+
+    sync = getattr(offloading.flue, "sync", offloading.flue)
+    with monkeypatch.context() as patch:
+        patch.setattr(sync._scope, "write", unknown)
+        with pytest.raises(OutcomeUnknown):
+            offloading.put()
+    assert len(offloading.files) == 1
+
+
+@pytest.mark.parametrize("step", ["send", "complete"])
+def test_a_store_that_fails_leaves_nothing(offloading: Offloading, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+    def full(*_: Any) -> None:
+        raise ArtifactStoreError("full", meta={"reason": "no_space"})
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LocalUpload, step, full)
+        with pytest.raises(ArtifactStoreError):
+            offloading.put()
+    assert offloading.is_empty()
+    offloading.put()
+    assert offloading.data() == LARGE
+
+
+def test_rows_that_fail_leave_no_bytes(offloading: Offloading) -> None:
+    offloading.database.admin_execute("DROP TABLE flue_offloaded_attachments")
+    with pytest.raises(Exception, match="flue_offloaded_attachments"):
+        offloading.put()
+    assert offloading.files == []
+
+
+def test_bytes_that_a_sweep_took_meanwhile(offloading: Offloading, monkeypatch: pytest.MonkeyPatch) -> None:
+    complete = LocalUpload.complete
+    sweeping = Flue(offloading.database.url, artifacts=str(offloading.folder))
+
+    def then_sweep(self: LocalUpload) -> None:
+        complete(self)
+        assert len(sweeping.artifacts.sweep(grace_ms=-10_000, repair=True).orphans) == 1
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LocalUpload, "complete", then_sweep)
+        with pytest.raises(ArtifactConflictError):
+            offloading.put()
+    sweeping.close()
+    assert offloading.rows("flue_attachments") == offloading.rows("flue_offloaded_attachments") == []
+    offloading.put()
+    assert offloading.data() == LARGE
+
+
+def test_lost_and_damaged_bytes_are_reported(offloading: Offloading) -> None:
+    offloading.put()
+    (file,) = offloading.files
+    file.chmod(0o600)
+    file.write_bytes(LARGE[:-1] + b"?")
+    with pytest.raises(AttachmentIntegrityError) as damaged:
+        offloading.get()
+    assert damaged.value.meta["reason"] == "digest"
+    file.write_bytes(LARGE[:-1])
+    with pytest.raises((AttachmentIntegrityError, ArtifactStoreError)):
+        offloading.get()
+    file.unlink()
+    with pytest.raises(ArtifactStoreError) as lost:
+        offloading.get()
+    assert lost.value.meta["reason"] == "missing"
+
+
+def test_a_row_without_bytes_and_without_an_artifact_is_damaged(offloading: Offloading) -> None:
+    offloading.put()
+    offloading.database.admin_execute("DELETE FROM flue_offloaded_attachments")
+    with pytest.raises(AttachmentIntegrityError):
+        offloading.get()
+    with pytest.raises(AttachmentConflictError):
+        offloading.put()
+
+
+def test_no_tenant_sees_the_bytes_of_attachments(offloading: Offloading) -> None:
+    """Who may read them is decided by the conversation alone."""
+    offloading.put()
+    ((id,),) = offloading.database.admin_execute("SELECT id FROM flue_artifacts")
+    artifacts, call = offloading.flue.artifacts, offloading.call
+    for tenant in (KEPT_TENANT, "default"):
+        assert call(artifacts.get, id, tenant=tenant) is None
+        assert call(artifacts.list, tenant=tenant).artifacts == []
+        assert call(artifacts.delete, id, tenant=tenant) is False
+        for method, arguments in ((artifacts.open, ()), (artifacts.read_range, (0, 1)), (artifacts.url, (60,))):
+            with pytest.raises(ArtifactMissingError):
+                call(method, id, *arguments, tenant=tenant)
+    with pytest.raises(InvalidInputError):
+        call(artifacts.put, b"mine", name="mine", tenant=KEPT_TENANT)
+    assert offloading.data() == LARGE
+
+
+def test_in_a_unit_the_rows_follow_its_transaction(migrated: Database, tmp_path: Path) -> None:
+    offloading = Offloading(migrated, tmp_path / "artifacts", None)
+    ref = AttachmentRef.of("att_1", "image/png", LARGE)
+    with suppress(ZeroDivisionError), offloading.flue.begin() as unit:
+        unit.attachments.put(PATH, ref, LARGE, CONVERSATION)
+        assert unit.attachments.get(PATH, "att_1", CONVERSATION).data == LARGE
+        raise ZeroDivisionError
+    assert offloading.data() is None
+    assert len(offloading.flue.artifacts.sweep(grace_ms=-10_000, repair=True).orphans) == len(offloading.files) + 1 == 1
+    with offloading.flue.begin() as unit:
+        unit.attachments.put(PATH, ref, LARGE, CONVERSATION)
+        unit.attachments.put(PATH, ref, LARGE, CONVERSATION)
+        with pytest.raises(AttachmentConflictError):
+            unit.attachments.put(PATH, AttachmentRef.of("att_1", "image/png", LARGE * 2), LARGE * 2, CONVERSATION)
+    assert offloading.data() == LARGE
+    assert len(offloading.files) == 1
+    offloading.close()
+
+
+async def test_the_event_loop_goes_on_during_an_upload(migrated: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loop, began, went_on = asyncio.get_running_loop(), asyncio.Event(), threading.Event()
+    complete = LocalUpload.complete
+
+    def wait(self: LocalUpload) -> None:
+        loop.call_soon_threadsafe(began.set)
+        assert went_on.wait(20), "the upload blocked the loop"
+        complete(self)
+
+    monkeypatch.setattr(LocalUpload, "complete", wait)
+    settings = FlueSettings(artifacts=str(tmp_path / "artifacts"), offload_attachments_above=ABOVE)
+    async with AsyncFlue(migrated.async_url, settings=settings) as flue:
+        put = asyncio.create_task(flue.attachments.put(PATH, AttachmentRef.of("att_1", "image/png", LARGE), LARGE, CONVERSATION))
+        await began.wait()
+        went_on.set()
+        await put
+        found = await flue.attachments.get(PATH, "att_1", CONVERSATION)
+        assert found is not None
+        assert found.data == LARGE
+
+
+def test_a_dispatched_message_brings_its_large_attachments(offloading: Offloading) -> None:
+    import base64
+
+    image = {"type": "image", "data": base64.b64encode(LARGE).decode(), "mimeType": "image/png"}
+    message = {"kind": "user", "body": "look", "attachments": [image]}
+    offloading.call(offloading.flue.dispatch, "assistant", id="agent-1", message=message, idempotency_key="once")
+    (file,) = offloading.files
+    assert file.read_bytes() == LARGE
+    offloading.call(offloading.flue.dispatch, "assistant", id="agent-1", message=message, idempotency_key="once")
+    assert offloading.files == [file]
