@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
@@ -17,13 +17,16 @@ from sqlalchemy.util.concurrency import in_greenlet
 
 from flue_sqla.clock import Clock
 from flue_sqla.dialects import DialectImpl, Fault
+from flue_sqla.direct import Direct, Unsent
 from flue_sqla.errors import DatabaseUnavailableError, FlueError, InvalidInputError, OutcomeUnknown, SerializationConflict
-from flue_sqla.repositories.scope import Executor, Lost, Operation
+from flue_sqla.repositories.scope import Executor, Lost, Operation, Parameters
 from flue_sqla.signals import Signals
 
 __all__ = ["EngineScope", "TransactionScope"]
 
 T = TypeVar("T")
+
+_AUTOCOMMIT: Final = {"isolation_level": "AUTOCOMMIT"}
 
 _ATTEMPTS = 10
 _FIRST_PAUSE = 0.005
@@ -32,12 +35,31 @@ _LONGEST_WAIT = 60.0
 """No further attempt after so many seconds: each may itself have waited for a lock as long as the database lets it."""
 
 
-class _Unsent(Exception):
-    """No connection could be had, so nothing was sent."""
+class _Singles(Executor):
+    """Statements that are each committed by themselves: sent directly where that can be, the others on one connection in AUTOCOMMIT."""
 
-    def __init__(self, cause: Exception) -> None:
-        super().__init__(str(cause))
-        self.cause = cause
+    __slots__ = ("_connection", "_scope")
+
+    def __init__(self, scope: EngineScope) -> None:
+        self._scope = scope
+        self._connection: sa.Connection | None = None
+
+    @property
+    def connection(self) -> sa.Connection:
+        if self._connection is None:
+            self._connection = self._scope.checked_out(_AUTOCOMMIT)
+        return self._connection
+
+    def execute(self, statement: sa.Executable, parameters: Parameters = None) -> sa.CursorResult[Any]:
+        if self._connection is None:
+            answer = self._scope.direct.execute(statement, parameters)
+            if answer is not None:
+                return answer  # type: ignore[return-value]  # rows and rowcount: all that is asked of a result here
+        return Executor(self.connection, self._scope.schema).execute(statement, parameters)
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
 
 
 class EngineScope:
@@ -51,15 +73,16 @@ class EngineScope:
         self.clock = clock
         self.signals = signals
         self.schema = schema
+        self.direct = Direct(engine, dialect, schema)
 
     def read(self, operation: Operation[T]) -> T:
-        return self._attempt(self._run_read, operation, None, Lost.REPLAY, writes=False)
+        return self._attempt(self._run_read, operation, None, Lost.REPLAY, writes=False, directly=True)
 
     def snapshot(self, operation: Operation[T]) -> T:
         return self._attempt(self._run_snapshot, operation, None, Lost.REPLAY, writes=False)
 
     def single(self, operation: Operation[T], *, confirm: Operation[T] | None = None, lost: Lost = Lost.REPLAY) -> T:
-        return self._attempt(self._run_single, operation, confirm, lost)
+        return self._attempt(self._run_single, operation, confirm, lost, directly=True)
 
     def write(self, operation: Operation[T], *, confirm: Operation[T] | None = None, lost: Lost = Lost.REPLAY) -> T:
         return self._attempt(self._run_write, operation, confirm, lost)
@@ -70,24 +93,29 @@ class EngineScope:
     @contextmanager
     def connect(self, **options: Any) -> Iterator[sa.Connection]:
         """A connection that is not known to be dead, with execution options that end with it."""
-        connection = self._checked_out(options)
+        connection = self.checked_out(options)
         try:
             yield connection
         finally:
             connection.close()
 
-    def _checked_out(self, options: dict[str, Any]) -> sa.Connection:
+    def checked_out(self, options: Mapping[str, Any]) -> sa.Connection:
+        """A connection that is not known to be dead, for the caller to close.
+
+        Raises:
+            Unsent: none could be had.
+        """
         try:
             connection = self.engine.connect()
         except (DBAPIError, OSError) as error:  # asyncpg raises a refused connection as it is
-            raise _Unsent(error) from error
+            raise Unsent(error) from error
         try:
-            if self.dialect.peer_closed(connection):
+            if self.dialect.peer_closed(connection.connection.driver_connection):
                 connection.invalidate()
             return connection.execution_options(**options) if options else connection
         except (DBAPIError, OSError) as error:
             connection.close()
-            raise _Unsent(error) from error
+            raise Unsent(error) from error
         except BaseException:  # cancelled: on the async face each of these steps may wait
             connection.close()
             raise
@@ -100,8 +128,8 @@ class EngineScope:
         """
         for attempt in range(_ATTEMPTS):
             try:
-                return self._checked_out(options)
-            except _Unsent as unsent:
+                return self.checked_out(options)
+            except Unsent as unsent:
                 failure = unsent.cause
             if attempt + 1 < _ATTEMPTS:
                 _pause(attempt)
@@ -113,7 +141,7 @@ class EngineScope:
         return {"isolation_level": level} if level else {}
 
     def _run_read(self, operation: Operation[T]) -> T:
-        options: dict[str, Any] = {"isolation_level": "AUTOCOMMIT"} if self.dialect.autocommit_is_free else {"flue_begin": "DEFERRED"}
+        options = _AUTOCOMMIT if self.dialect.autocommit_is_free else {"flue_begin": "DEFERRED"}
         with self.connect(**options) as connection:
             return operation(Executor(connection, self.schema))
 
@@ -128,8 +156,15 @@ class EngineScope:
         if not self.dialect.autocommit_is_free:
             with self.connect() as connection, connection.begin():
                 return operation(Executor(connection, self.schema))
-        with self.connect(isolation_level="AUTOCOMMIT") as connection:
+        with self.connect(**_AUTOCOMMIT) as connection:
             return operation(Executor(connection, self.schema))
+
+    def _run_directly(self, operation: Operation[T]) -> T:
+        executor = _Singles(self)
+        try:
+            return operation(executor)
+        finally:
+            executor.close()
 
     def _run_write(self, operation: Operation[T]) -> T:
         with self.connect(**self.write_options()) as connection, connection.begin():
@@ -145,16 +180,19 @@ class EngineScope:
         lost: Lost,
         *,
         writes: bool = True,
+        directly: bool = False,
     ) -> T:
         doubtful = False
         failure: Exception
         last = time.monotonic() + _LONGEST_WAIT
         for attempt in range(_ATTEMPTS):
             try:
+                if attempt == 0 and directly and self.direct.open():
+                    return self._run_directly(operation)
                 if not doubtful or confirm is None:
                     return run(operation)
                 return run(confirm) or run(operation) or run(confirm)
-            except _Unsent as unsent:
+            except Unsent as unsent:
                 failure, fault = unsent.cause, Fault.LOST
             except DBAPIError as error:
                 failure, fault = error, self.dialect.fault(error)

@@ -48,6 +48,8 @@ class DialectImpl:
     """INSERT … RETURNING."""
     autocommit_is_free: ClassVar[bool] = False
     """Switching one call to AUTOCOMMIT sends nothing to the server."""
+    plain_cursors: ClassVar[frozenset[str]] = frozenset()
+    """The drivers whose cursors take a compiled statement as it is; see :mod:`flue_sqla.direct`."""
     row_locks: ClassVar[bool] = True
     """SELECT … FOR UPDATE locks rows; without it a write transaction locks everything."""
     skip_locked: ClassVar[bool] = True
@@ -149,8 +151,8 @@ class DialectImpl:
         """What to do where no connection to ``url`` can be had."""
         return DatabaseUnavailableError.default_remedy
 
-    def peer_closed(self, connection: sa.Connection) -> bool:
-        """Whether a pooled connection is known to be dead before anything is sent on it; costs no round trip."""
+    def peer_closed(self, driver: Any) -> bool:
+        """Whether a pooled connection of the driver is known to be dead before anything is sent on it; costs no round trip."""
         return False
 
 

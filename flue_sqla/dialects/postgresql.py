@@ -52,6 +52,7 @@ class PostgreSQLImpl(DialectImpl):
     update_returning: ClassVar[bool] = True
     insert_returning: ClassVar[bool] = True
     autocommit_is_free: ClassVar[bool] = True
+    plain_cursors: ClassVar[frozenset[str]] = frozenset({"psycopg", "psycopg_async"})
     notifications: ClassVar[bool] = True
     # Every gate is written for READ COMMITTED, where a statement that waited looks at the row again.
     write_isolation: ClassVar[str | None] = "READ COMMITTED"
@@ -94,8 +95,7 @@ class PostgreSQLImpl(DialectImpl):
             f"An identifier is too long for its index: {str(error.orig).partition(chr(10))[0]}", remedy="Use a shorter identifier."
         )
 
-    def peer_closed(self, connection: sa.Connection) -> bool:
-        driver = connection.connection.driver_connection
+    def peer_closed(self, driver: Any) -> bool:
         is_closed = getattr(driver, "is_closed", None)
         if is_closed is not None:
             return bool(is_closed())

@@ -17,9 +17,12 @@ from flue_sqla.clock import Clock
 from flue_sqla.dialects import DialectImpl
 from flue_sqla.signals import Signals
 
-__all__ = ["Executor", "Lost", "Operation", "Scope"]
+__all__ = ["Executor", "Lost", "Operation", "Parameters", "Scope"]
 
 T = TypeVar("T")
+
+Parameters = Mapping[str, Any] | Sequence[Mapping[str, Any]] | None
+"""Of one statement: a row, several rows, or none."""
 
 
 class Executor:
@@ -40,9 +43,7 @@ class Executor:
         """The connection that the statements go to."""
         return self._target.connection() if isinstance(self._target, Session) else self._target
 
-    def execute(
-        self, statement: sa.Executable, parameters: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None
-    ) -> sa.CursorResult[Any]:
+    def execute(self, statement: sa.Executable, parameters: Parameters = None) -> sa.CursorResult[Any]:
         """Execute one statement; the result is a cursor result on both kinds of target."""
         return self._target.execute(statement, parameters, execution_options=self._options)  # type: ignore[return-value]
 

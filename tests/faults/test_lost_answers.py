@@ -12,6 +12,7 @@ from flue_sqla import AttachmentRef, Attempt, Flue, FlueSettings
 from flue_sqla.errors import OutcomeUnknown
 from flue_sqla.wire import stream_path
 from tests.databases.contract import Database
+from tests.direct.at_once import compile_at_once
 from tests.faults.proxy import LosingProxy
 from tests.submissions.inputs import FAR_AWAY, admit_ready, direct, dispatch, run, status
 
@@ -40,8 +41,12 @@ class Lossy:
             assert self.proxy.lost == 1, "nothing was lost"
 
 
-@pytest.fixture
-def lossy(migrated: Database) -> Iterator[Lossy]:
+@pytest.fixture(params=["ordinarily", "directly"])
+def lossy(migrated: Database, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lossy]:
+    if request.param == "directly":
+        if migrated.name != "postgres":
+            pytest.skip("only PostgreSQL's drivers are sent to directly")
+        compile_at_once(monkeypatch)
     made = Lossy(migrated)
     yield made
     made.flue.close()
