@@ -103,6 +103,8 @@ class Signals:
 
     def publish(self, topic: str) -> None:
         """Wake this process's listeners of ``topic``. Call it after the commit, never before."""
+        if not self._listeners:
+            return
         with self._lock:
             listeners = list(self._listeners.get(topic_payload(topic), {}).values())
         self._call(listeners)

@@ -55,10 +55,14 @@ def _settle_with_children(gate: sa.ColumnElement[bool], error: sa.ColumnElement[
 
 def _record_error() -> sa.ColumnElement[Any]:
     """The error of the stored record. Only for records without escapes, which the gate below asks for: see :func:`_readable`."""
+    failed = sa.func.coalesce(_MESSAGE, _recorded("error", "message"), sa.literal_column(f"'{FALLBACK_ERROR}'", sa.Text()))
+    return sa.case((_recorded("outcome") == sa.literal_column("'completed'", sa.Text()), sa.null()), else_=failed)
+
+
+def _recorded(*path: str) -> sa.ColumnElement[str]:
+    """The text at ``path`` of the stored record."""
     record = sa.cast(_s.c.settlement_record, sa.JSON())
-    recorded = record["error"]["message"].as_string()
-    failed = sa.func.coalesce(_MESSAGE, recorded, sa.literal_column(f"'{FALLBACK_ERROR}'", sa.Text()))
-    return sa.case((record["outcome"].as_string() == sa.literal_column("'completed'", sa.Text()), sa.null()), else_=failed)
+    return sa.func.json_extract_path_text(record, *(sa.literal_column(f"'{name}'", sa.Text()) for name in path), type_=sa.Text())
 
 
 def _readable() -> sa.ColumnElement[bool]:
