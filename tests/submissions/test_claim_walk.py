@@ -39,3 +39,21 @@ def test_what_is_claimed_already_is_returned_when_the_next_claim_fails(flue: Flu
     assert [found.submission_id for found in flue.submissions.claim_next(owner_id="owner", agents=["assistant"], limit=2)] == ["one"]
     with pytest.raises(SerializationConflict):
         flue.submissions.claim_next(owner_id="owner", agents=["assistant"], limit=2)
+
+
+def test_more_agents_than_a_statement_can_name_are_claimed_for_in_turns(flue: Flue) -> None:
+    agents = [f"agent-{number}" for number in range(600)]
+    for name in ("agent-0", "agent-99", "agent-100", "agent-599"):
+        admit_ready(flue, name, agent=name)
+    assert [len(flue.submissions.claim_next(owner_id="o", agents=agents, limit=3)) for _ in range(2)] == [3, 1]
+    assert flue.submissions.claim_next(owner_id="o", agents=agents, limit=3) == []
+    assert len(flue.submissions.list_running()) == 4
+
+
+def test_no_agent_is_always_the_last(flue: Flue) -> None:
+    agents = [f"agent-{number}" for number in range(600)]
+    for number in range(12):
+        admit_ready(flue, f"first-{number}", agent="agent-0", instance=str(number))
+    admit_ready(flue, "last", agent="agent-599")
+    claimed = [one.submission_id for _ in range(6) for one in flue.submissions.claim_next(owner_id="o", agents=agents)]
+    assert "last" in claimed

@@ -21,6 +21,7 @@ from flue_sqla.dialects.postgresql import materialized
 from flue_sqla.errors import FlueError
 from flue_sqla.models.tables import submissions
 from flue_sqla.records.submission import Submission
+from flue_sqla.repositories.batching import in_batches
 from flue_sqla.repositories.per_dialect import PerDialect
 from flue_sqla.repositories.scope import Executor, Scope
 from flue_sqla.repositories.submissions.claims import DEFAULT_TIMEOUT_MS, ClaimPart, claim_values
@@ -34,6 +35,9 @@ __all__ = ["WINDOW", "ClaimNextPart"]
 
 WINDOW: Final = 128
 """How many of the oldest queued rows a claim looks at before it walks the sessions."""
+
+_NAMES_AT_ONCE: Final = 100
+"""Agents that one statement names: SQLite takes 500 parts of a UNION, two for each."""
 
 _s = submissions
 
@@ -171,6 +175,7 @@ class ClaimNextPart(ClaimPart):
     def __init__(self, scope: Scope) -> None:
         super().__init__(scope)
         self._walked_to: dict[str, str] = {}
+        self._turn = 0
 
     def claim_next(self, *, owner_id: str, agents: Sequence[str], limit: int = 1, lease_expires_at: int | None = None) -> list[Submission]:
         """Claim up to ``limit`` runnable heads of the named agents, each under a new attempt id, safe for many workers at once.
@@ -191,20 +196,38 @@ class ClaimNextPart(ClaimPart):
             "now": now,
             "deadline": now + DEFAULT_TIMEOUT_MS,
         }
-        names = list(dict.fromkeys(agents))
-        if self._dialect.single_statement:
-            statement = _CLAIM(self._dialect)(len(names))
-            ranges = {**parameters, **self._ranges(names), "limit": limit, "attempts": attempts}
-            rows = self._scope.single(
-                lambda executor: grouped(executor.execute(statement, ranges)),
-                confirm=lambda executor: grouped(executor.execute(_OURS, {"attempts": attempts})),
-            )
-        else:
-            rows = self._claim_each(names, attempts, parameters)
-        self._remember(names, rows)
+        rows: list[StoredRow] = []
+        for names in self._turns(list(dict.fromkeys(agents))):
+            try:
+                claimed = self._claim_for(names, attempts[len(rows) :], parameters)
+            except FlueError:
+                if not rows or self._scope.in_transaction:
+                    raise
+                break  # committed already: raising would leave them to their leases
+            self._remember(names, claimed)
+            rows += claimed
+            if len(rows) == limit:
+                break
         return self._runnable(rows)
 
-    def _claim_each(self, names: list[str], attempts: list[str], parameters: dict[str, Any]) -> list[StoredRow]:
+    def _turns(self, names: list[str]) -> list[Sequence[str]]:
+        """The agents, as many together as one statement can name, each time beginning with others."""
+        groups = list(in_batches(names, _NAMES_AT_ONCE))
+        first = self._turn % len(groups)
+        self._turn += 1
+        return groups[first:] + groups[:first]
+
+    def _claim_for(self, names: Sequence[str], attempts: list[str], parameters: dict[str, Any]) -> list[StoredRow]:
+        if not self._dialect.single_statement:
+            return self._claim_each(names, attempts, parameters)
+        statement = _CLAIM(self._dialect)(len(names))
+        ranges = {**parameters, **self._ranges(names), "limit": len(attempts), "attempts": attempts}
+        return self._scope.single(
+            lambda executor: grouped(executor.execute(statement, ranges)),
+            confirm=lambda executor: grouped(executor.execute(_OURS, {"attempts": attempts})),
+        )
+
+    def _claim_each(self, names: Sequence[str], attempts: list[str], parameters: dict[str, Any]) -> list[StoredRow]:
         """Claim candidate by candidate, each in a short transaction of its own, so that workers do not wait for each other's batches."""
         rows: list[StoredRow] = []
         for statement in _CANDIDATES(self._dialect)(len(names)):
@@ -231,7 +254,7 @@ class ClaimNextPart(ClaimPart):
                     rows.append(row)
         return rows
 
-    def _ranges(self, names: list[str]) -> dict[str, str]:
+    def _ranges(self, names: Sequence[str]) -> dict[str, str]:
         """The index ranges of the agents: whole (``low``, ``high``), and cut in two where the last walk ended (``start``, ``end``)."""
         ranges: dict[str, str] = {}
         for n, name in enumerate(names):
@@ -244,7 +267,7 @@ class ClaimNextPart(ClaimPart):
             ranges |= {f"start_{2 * n}": middle, f"end_{2 * n}": high, f"start_{2 * n + 1}": low, f"end_{2 * n + 1}": past}
         return ranges
 
-    def _remember(self, names: list[str], rows: list[StoredRow]) -> None:
+    def _remember(self, names: Sequence[str], rows: list[StoredRow]) -> None:
         prefixes = {name: agent_prefix(name) for name in names}
         for row in rows:
             key = row.values["session_key"]
