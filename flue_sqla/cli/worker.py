@@ -19,7 +19,9 @@ __all__ = ["worker"]
 @command("worker")
 @click.argument("target", metavar="MODULE:WORKER")
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", show_default=True)
-@click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True, help="One line per event.")
+@click.option(
+    "--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True, help="One line per event; --json is json."
+)
 @pass_invocation
 def worker(call: Invocation, target: str, log_level: str, log_format: str) -> Exit:
     """Run the worker that MODULE:WORKER names: a Worker, or a function that makes one.
@@ -31,10 +33,9 @@ def worker(call: Invocation, target: str, log_level: str, log_format: str) -> Ex
     DATABASE_URL and FLUE_SCHEMA, set before the module is imported: Flue.from_settings() reads them, Flue("…") does not. A Flue
     of another database or schema than those given runs all the same, with a warning.
     """
-    configure(log_level, log_format)
+    configure(log_level, "json" if call.json else log_format)
     _hand_over(call)
     asyncio.run(_work(call, target))
-    call.out.note("The worker has stopped.")
     return Exit.OK
 
 

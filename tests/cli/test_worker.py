@@ -91,12 +91,12 @@ def test_a_wrong_url_is_refused_before_anything_is_imported(application: str, ca
 
 
 def _worker(application: str, *arguments: str, **environment: str) -> tuple[str, list[dict[str, Any]]]:
-    """Run it to its end; everything on standard error, and its log records."""
-    command = [sys.executable, "-m", "flue_sqla.cli", "worker", f"{application}:{arguments[0]}", "--log-format", "json", *arguments[1:]]
+    """Run it to its end; everything on standard error, and its log records, which is the same."""
+    command = [sys.executable, "-m", "flue_sqla.cli", "worker", f"{application}:{arguments[0]}", "--json", *arguments[1:]]
     environ = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **environment}
     done = subprocess.run(command, capture_output=True, text=True, env=environ, check=False, timeout=60)
     assert done.returncode == 0, done.stderr
-    return done.stderr, [json.loads(line) for line in done.stderr.splitlines() if line.startswith("{")]
+    return done.stderr, [json.loads(line) for line in done.stderr.splitlines()]
 
 
 def _warnings(records: list[dict[str, Any]]) -> list[str]:
