@@ -249,11 +249,13 @@ def variables(setting: str) -> tuple[str, ...]:
 def _unknown_variables(names: Iterable[str]) -> list[str]:
     """Those of ``names`` that begin like a variable of ours and are none, each with the one that it resembles."""
     known = [variable for setting in FlueSettings.model_fields for variable in variables(setting)]
+    # DATABASE_URL is missed most by those who give it the prefix that all others have.
+    prefixed = {_PREFIX + variable.removeprefix(_PREFIX): variable for variable in known}
     unknown = []
     for name in sorted(names):
         if name.startswith(_PREFIX) and not name.startswith(_TESTS) and name not in known:
-            meant = difflib.get_close_matches(name, known, n=1, cutoff=_RESEMBLING)
-            unknown.append(f"{name} (did you mean {meant[0]}?)" if meant else name)
+            meant = difflib.get_close_matches(name, prefixed, n=1, cutoff=_RESEMBLING)
+            unknown.append(f"{name} (did you mean {prefixed[meant[0]]}?)" if meant else name)
     return unknown
 
 

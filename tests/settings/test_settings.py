@@ -73,6 +73,7 @@ def test_an_empty_variable_is_unset() -> None:
     [
         ("FLUE_MIGRAT", "FLUE_MIGRAT (did you mean FLUE_MIGRATE?)"),
         ("FLUE_DATABASE_URL", "FLUE_DATABASE_URL (did you mean DATABASE_URL?)"),
+        ("FLUE_DB_URL", "FLUE_DB_URL (did you mean DATABASE_URL?)"),
         ("FLUE_SCHEMA_NAME", "FLUE_SCHEMA_NAME (did you mean FLUE_SCHEMA?)"),
         ("FLUE_ARTIFACTS_URL", "FLUE_ARTIFACTS_URL (did you mean FLUE_ARTIFACTS?)"),
         ("FLUE_S3_SECRET_KEY", "FLUE_S3_SECRET_KEY (did you mean FLUE_S3_SECRET_ACCESS_KEY?)"),
