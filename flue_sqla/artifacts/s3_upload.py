@@ -33,7 +33,7 @@ class S3Upload:
         self._in_flight = 0
         self._size = 0
         self._freed = asyncio.Event()
-        self._may_be_visible = False
+        self._completion: asyncio.Task[None] | None = None
 
     async def send(self, part: Buffer) -> None:
         self._size += len(part)
@@ -46,7 +46,11 @@ class S3Upload:
         await self._start(part)
 
     async def complete(self) -> None:
-        self._may_be_visible = True
+        # A task of its own: a server carries out what it was sent, so a cancelled caller has to see the end of it before taking it back.
+        self._completion = asyncio.ensure_future(self._complete())
+        await asyncio.shield(self._completion)
+
+    async def _complete(self) -> None:
         if not self._parts:
             with s3_failures("write", self._key):
                 await self._request("put_object", **self._place, **self._headers, Body=self._first or b"")
@@ -61,13 +65,15 @@ class S3Upload:
                     raise
 
     async def abort(self) -> None:
+        if self._completion is not None:
+            await asyncio.gather(self._completion, return_exceptions=True)
         for task in self._parts:
             task.cancel()
         await asyncio.gather(*self._parts, return_exceptions=True)
         self._parts.clear()
         with s3_failures("discard", self._key):
             await self._abort_multipart()
-            if self._may_be_visible:
+            if self._completion is not None:
                 await self._request("delete_object", **self._place)
 
     async def _start(self, part: Buffer) -> None:
