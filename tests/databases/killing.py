@@ -17,13 +17,14 @@ __all__ = ["killed_at_every_statement"]
 _MOST = 200
 
 
-def killed_at_every_statement(url: str, work: Callable[[Flue], None]) -> Iterator[int]:
+def killed_at_every_statement(url: str, work: Callable[[Flue], None], *, stride: int = 1) -> Iterator[int]:
     """Run ``work`` in a process of its own, again and again, killed at the first, second, third … point of its way.
 
-    A point is right before a statement is sent, and right before a commit. Yields the number after each death, and ends when the work
-    came to its end. The caller prepares the database before each step, and looks at it and finishes the work after each.
+    A point is right before a statement is sent, and right before a commit; with a ``stride`` only some of them are tried. Yields the
+    number after each death, and ends when the work came to its end. The caller prepares the database before each step, and looks at it
+    and finishes the work after each.
     """
-    for point in range(1, _MOST):
+    for point in range(1, _MOST, stride):
         pid = os.fork()
         if pid == 0:
             _child(url, work, point)
