@@ -20,9 +20,10 @@ from flue_sqla.dialects.inspection import inspection
 from flue_sqla.errors import DatabaseUnavailableError, SchemaVersionError
 from flue_sqla.flue import Flue
 from flue_sqla.models import metadata_for
+from flue_sqla.models.tables import meta
 from flue_sqla.schema.connections import connected
 from flue_sqla.schema.migrate import current
-from flue_sqla.schema.release import HEAD, META_TABLE, VERSION_TABLE
+from flue_sqla.schema.release import ADOPTED_KEY, HEAD, META_TABLE, VERSION_TABLE
 from flue_sqla.schema.verdict import Verdict, VerdictKind
 
 __all__ = ["DatabaseChecks"]
@@ -117,7 +118,18 @@ class DatabaseChecks:
             raise type(verdict.error())(verdict.message, remedy=remedy)
         if verdict.revision != HEAD:
             raise Warned(verdict.message, "Deploy the release that the database was migrated with.")
+        if self._flue.settings.offload_attachments_above is not None and self._adopted():
+            raise Warned(
+                "A Flue server created this database; if it still uses it, it cannot read attachments that are kept as artifacts.",
+                "Unset FLUE_OFFLOAD_ATTACHMENTS_ABOVE, or see that no Flue server reads these tables any more.",
+            )
         return verdict.message
+
+    def _adopted(self) -> bool:
+        known = sa.select(meta.c.value).where(meta.c.key == ADOPTED_KEY)
+        with connected(self._flue.engine) as connection:
+            connection = connection.execution_options(**_DEFERRED)
+            return connection.execute(known, execution_options=placed(self._flue.schema)).scalar() is not None
 
     def _boot(self) -> Verdict:
         settings = self._flue.settings.model_copy(update={"migrate": "auto"})

@@ -32,6 +32,7 @@ from tests.artifacts.conftest import s3_options
 from tests.attachments.conftest import ABOVE, CONVERSATION, LARGE, PATH, Offloading
 from tests.databases.contract import Database
 from tests.databases.stores import S3Store
+from tests.databases.traffic import Traffic
 from tests.faults.proxy import LosingProxy
 
 
@@ -115,6 +116,20 @@ def test_a_repeated_put_uploads_nothing(offloading: Offloading, monkeypatch: pyt
     offloading.put()
     with pytest.raises(AttachmentConflictError):
         offloading.put(LARGE[::-1])
+
+
+@pytest.mark.databases("postgres")
+def test_a_put_is_a_look_and_one_short_transaction(migrated: Database, tmp_path: Path) -> None:
+    offloading = Offloading(migrated, tmp_path / "artifacts", None)
+    offloading.put(id="warm")
+    traffic = Traffic(offloading.flue.engine)
+    with traffic.at_most(6):
+        offloading.put()
+    with traffic.at_most(1):
+        offloading.put()
+    with traffic.at_most(1):
+        offloading.get()
+    offloading.close()
 
 
 @pytest.mark.databases("postgres", "mariadb")

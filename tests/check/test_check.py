@@ -85,6 +85,19 @@ def test_people_get_a_table(migrated: Database, tmp_path: Path, capsys: pytest.C
     assert all(step in out for step in STEPS)
 
 
+def test_attachments_that_a_flue_server_could_not_read(migrated: Database, tmp_path: Path) -> None:
+    offloading = settings(migrated, tmp_path, offload_attachments_above=1_000_000)
+    assert outcome(run_checks(offloading))["schema"] == "ok"
+    keys = "`key`" if migrated.name in ("mariadb", "mysql") else "key"
+    migrated.admin_execute(f"INSERT INTO flue_meta ({keys}, value) VALUES ('flue_sqla_adopted', 'yes')")
+    report = run_checks(offloading)
+    (schema,) = (step for step in report.steps if step.name == "schema")
+    assert schema.status is Status.WARNING
+    assert "FLUE_OFFLOAD_ATTACHMENTS_ABOVE" in schema.remedy
+    assert (outcome(report)["rights"], report.exit_code) == ("ok", 0)
+    assert outcome(run_checks(settings(migrated, tmp_path)))["schema"] == "ok"
+
+
 # -- configuration: 2 ----------------------------------------------------------------------------------------------------------------
 
 
