@@ -193,6 +193,7 @@ class _Body(io.BytesIO):
 
     def __init__(self, data: bytes, limit: asyncio.Timeout, patience: float) -> None:
         super().__init__(data)
+        self._data = data
         self._limit = limit
         self._patience = patience
         self._clock = asyncio.get_running_loop().time
@@ -200,6 +201,10 @@ class _Body(io.BytesIO):
     def read(self, size: int | None = -1, /) -> bytes:
         self._limit.reschedule(self._clock() + self._patience)
         return super().read(size)
+
+    def getbuffer(self) -> memoryview:
+        # aiohttp asks for it to learn the size, and io.BytesIO would copy every part for that.
+        return memoryview(self._data)
 
 
 def _filesystem(options: StoreOptions) -> Any:
