@@ -2,7 +2,7 @@
 
 SQLAlchemy writes the statement, and its pool and its dialect hand out, switch and take back the connection. Left out is what stands
 between them: a Connection, a transaction of which nothing is sent, an execution context, and the description of columns that are known.
-On PostgreSQL that is half of the processor time of such a call, all of it under the interpreter's lock.
+On PostgreSQL that is a third of the processor time of an operation, all of it under the interpreter's lock.
 
 Nobody must notice, so this way is taken only where nobody would: no listener on the engine or its dialect, no log of statements, no
 options on the engine, a driver whose cursor needs no preparation, and a statement whose values need none. Everything else, and every
