@@ -26,7 +26,7 @@ CELLS = [nox.param(database, driver, id=f"{database}-{driver}") for database, dr
 def _run_tests(session: nox.Session, database: str, *, driver: str | None = None, sqlalchemy: str | None = None) -> None:
     session.install("--editable", ".[test]")
     if driver == "aiomysql":
-        session.install("aiomysql")
+        session.install("aiomysql", "pymysql[rsa]<1.2")  # aiomysql 0.3 cannot send bytes with a later one
     if sqlalchemy is not None:
         session.install(SQLALCHEMY[sqlalchemy])
     environment = {"FLUE_TEST_DATABASES": database}
