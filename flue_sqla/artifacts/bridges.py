@@ -104,20 +104,31 @@ class AwaitedStore:
 
 
 class AwaitedUpload:
-    """A blocking upload awaited."""
+    """A blocking upload awaited. The last part goes with the completion: a small object takes one turn on a thread, not two."""
 
     def __init__(self, upload: Upload, call: Call) -> None:
         self._upload = upload
         self._call = call
+        self._held: Buffer | None = None
 
     async def send(self, part: Buffer) -> None:
-        await self._call(self._upload.send, part)
+        held, self._held = self._held, part
+        if held is not None:
+            await self._call(self._upload.send, held)
 
     async def complete(self) -> None:
-        await self._call(self._upload.complete)
+        held, self._held = self._held, None
+        await self._call(_complete, self._upload, held)
 
     async def abort(self) -> None:
+        self._held = None
         await self._call(self._upload.abort)
+
+
+def _complete(upload: Upload, last: Buffer | None) -> None:
+    if last is not None:
+        upload.send(last)
+    upload.complete()
 
 
 class PortalStore:
