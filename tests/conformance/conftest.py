@@ -16,9 +16,7 @@ pytest.register_assert_rewrite("flue_sqla.testing.contracts", "flue_sqla.testing
 @pytest.fixture(scope="session", params=["blocking", "awaited"])
 def opened(servers: Servers, database_name: str, request: pytest.FixtureRequest) -> Iterator[Stores]:
     """One migrated database for all tests of a face, as the plugin does it: emptying it costs a third of making another."""
-    name = database_name.removesuffix("-icu")
-    options = {"icu": True} if name != database_name else {}
-    database = servers.get(name).create_database(migrated=True, **options)
+    database = servers.create_database(database_name, migrated=True)
     # At head already; what booting does is the stamp contract's own subject.
     with open_stores(database.url if request.param == "blocking" else database.async_url, boot=False) as stores:
         yield stores

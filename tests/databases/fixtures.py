@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.databases.contract import Database, Unavailable
-from tests.databases.servers import Servers, enabled, give_up
+from tests.databases.contract import Database
+from tests.databases.servers import Servers, enabled
 
 if TYPE_CHECKING:
     from flue_sqla import Flue
@@ -63,26 +63,10 @@ def servers() -> Iterator[Servers]:
     running.close()
 
 
-def _create(servers: Servers, name: str, *, migrated: bool) -> Database:
-    if name == "postgres-icu":
-        return _create_icu(servers, migrated=migrated)
-    return servers.get(name).create_database(migrated=migrated)
-
-
-def _create_icu(servers: Servers, *, migrated: bool) -> Database:
-    server: Any = servers.get("postgres")
-    try:
-        created: Database = server.create_database(migrated=migrated, icu=True)
-    except Unavailable as error:
-        give_up(error)
-        raise
-    return created
-
-
 @pytest.fixture
 def database(servers: Servers, database_name: str) -> Iterator[Database]:
     """A fresh empty database of its own for this test."""
-    created = _create(servers, database_name, migrated=False)
+    created = servers.create_database(database_name, migrated=False)
     yield created
     created.remove()
 
@@ -90,7 +74,7 @@ def database(servers: Servers, database_name: str) -> Iterator[Database]:
 @pytest.fixture
 def migrated(servers: Servers, database_name: str) -> Iterator[Database]:
     """A fresh database at head."""
-    created = _create(servers, database_name, migrated=True)
+    created = servers.create_database(database_name, migrated=True)
     yield created
     created.remove()
 
@@ -98,7 +82,7 @@ def migrated(servers: Servers, database_name: str) -> Iterator[Database]:
 @pytest.fixture
 def icu_database(servers: Servers) -> Iterator[Database]:
     """An empty PostgreSQL database whose default collation is ICU en-US."""
-    created = _create_icu(servers, migrated=False)
+    created = servers.create_database("postgres-icu", migrated=False)
     yield created
     created.remove()
 
@@ -106,7 +90,7 @@ def icu_database(servers: Servers) -> Iterator[Database]:
 @pytest.fixture
 def icu_migrated(servers: Servers) -> Iterator[Database]:
     """The same, at head."""
-    created = _create_icu(servers, migrated=True)
+    created = servers.create_database("postgres-icu", migrated=True)
     yield created
     created.remove()
 

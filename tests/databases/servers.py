@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
-from tests.databases.contract import Server, Unavailable
+from tests.databases.contract import Database, Server, Unavailable
 
 KNOWN = ("sqlite", "postgres", "postgres-icu", "mariadb", "mysql")
 
@@ -84,6 +85,18 @@ class Servers:
             give_up(found)
             raise found
         return found
+
+    def create_database(self, name: str, *, migrated: bool) -> Database:
+        """A database of its own; ``postgres-icu`` is one on the PostgreSQL server that orders unlike bytes."""
+        kind = name.removesuffix("-icu")
+        server: Any = self.get(kind)
+        options = {"icu": True} if kind != name else {}
+        try:
+            created: Database = server.create_database(migrated=migrated, **options)
+        except Unavailable as error:
+            give_up(error)
+            raise
+        return created
 
     def _start(self, name: str) -> Server | Unavailable:
         """The server; once more with another port and folder when it does not start, which on a busy machine says little."""

@@ -31,11 +31,11 @@ class Aged(NamedTuple):
 
 @pytest.fixture(scope="module")
 def aged(servers: Servers, database_name: str) -> Iterator[Aged]:
-    database = servers.get(database_name).create_database(migrated=True)
+    database = servers.create_database(database_name, migrated=True)
     flue = Flue(database.url)
     fill(flue)
     run(flue, "running", instance="live")
-    few, enough = {"postgres": (120, 2_000), "sqlite": (40, 300)}.get(database_name, (120, 80_000))
+    few, enough = {"postgres": (120, 2_000), "sqlite": (40, 300)}.get(database.name, (120, 80_000))
     yield Aged(flue, meter(flue.engine), few, enough)
     flue.close()
     database.remove()

@@ -24,7 +24,7 @@ def open_fresh(servers: Servers, tmp_path: Path) -> Iterator[Open]:
     def fresh(name: str) -> Flue:
         if name not in enabled():
             pytest.skip(f"{name} is not enabled by FLUE_TEST_DATABASES")
-        database = servers.get(name).create_database(migrated=True)
+        database = servers.create_database(name, migrated=True)
         flue = Flue(database.url, artifacts=str(tmp_path / "store"))
         opened.append((flue, database))
         return flue
