@@ -41,7 +41,7 @@ def demo(call: Invocation, folder: Path | None, artifacts: str | None, limit: in
     """
     from flue_sqla.cli.demonstration.stage import stage
 
-    prepared = stage(folder, limit, call.url, artifacts, call.settings)
+    prepared = stage(folder, limit, call.url, artifacts, call.settings, call.env_file)
     started = time.monotonic()
     with call.flue(migrate="auto", database_url=prepared.settings.database_url, artifacts=prepared.settings.artifacts) as flue:
         document, held = _perform(call, prepared, flue, started, timeout)

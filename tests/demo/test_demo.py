@@ -22,10 +22,12 @@ ROOT = Path(__file__).parents[2]
 FILES = 60
 
 
-def _demo(*arguments: str, environment: dict[str, str] | None = None) -> tuple[int, dict[str, Any]]:
-    command = [sys.executable, "-m", "flue_sqla.cli", "demo", "--json", "--limit", str(FILES), *arguments]
+def _demo(
+    *arguments: str, environment: dict[str, str] | None = None, folder: Path = ROOT, files: int = FILES
+) -> tuple[int, dict[str, Any]]:
+    command = [sys.executable, "-m", "flue_sqla.cli", "demo", "--json", "--limit", str(files), *arguments]
     done = subprocess.run(
-        command, cwd=ROOT, env={**os.environ, **(environment or {})}, capture_output=True, text=True, timeout=150, check=False
+        command, cwd=folder, env={**os.environ, **(environment or {})}, capture_output=True, text=True, timeout=150, check=False
     )
     assert done.stdout, done.stderr
     return done.returncode, json.loads(done.stdout)
@@ -51,11 +53,26 @@ def test_every_guarantee_holds(database: Database, artifact_url: str) -> None:
 @pytest.mark.slow
 @pytest.mark.stores
 @pytest.mark.databases("postgres")
-def test_with_artifacts_on_a_real_s3_server(database: Database, seaweedfs: S3Store) -> None:
+def test_with_artifacts_on_a_real_s3_server(database: Database, seaweedfs: S3Store, tmp_path: Path) -> None:
+    """Its keys are in an env file, which the workers are given too."""
     environment = seaweedfs.environment()
-    code, document = _demo("--url", database.url, "--artifacts", environment["FLUE_ARTIFACTS"], environment=environment)
+    (tmp_path / "s3.env").write_text("".join(f"{name}={value}\n" for name, value in environment.items()))
+    arguments = ("--env-file", "s3.env", "--url", database.url, "--artifacts", environment["FLUE_ARTIFACTS"])
+    code, document = _demo(*arguments, environment={"PYTHONPATH": str(ROOT)}, folder=tmp_path)
     assert code == 0, [check for check in document["checks"] if not check["held"]]
     assert document["artifacts_verified"] == FILES
+
+
+@pytest.mark.slow
+@pytest.mark.databases("sqlite")
+def test_places_may_be_named_relative_to_the_current_folder(tmp_path: Path) -> None:
+    """Also for the workers, of which none takes a module of that folder for one of its own."""
+    (tmp_path / "json.py").write_text("raise RuntimeError('a file of the user')\n")
+    arguments = ("--url", "sqlite:///here.db", "--artifacts", "artifacts", "--timeout", "60")
+    environment = {"PYTHONPATH": str(ROOT), "PYTHONSAFEPATH": "1"}
+    code, document = _demo(*arguments, environment=environment, folder=tmp_path, files=12)
+    assert code == 0, [check for check in document["checks"] if not check["held"]]
+    assert {path.name for path in tmp_path.iterdir()} >= {"here.db", "artifacts"}
 
 
 @pytest.mark.slow

@@ -30,6 +30,7 @@ class Stage:
     files: list[Path]
     folder: Path
     settings: FlueSettings
+    env_file: str | None
 
     def environment(self, lease_ms: int) -> dict[str, str]:
         """What a worker process is started with."""
@@ -39,17 +40,25 @@ class Stage:
             "FLUE_ARTIFACTS": self.settings.artifacts,
             "ORDERS_LEASE_MS": str(lease_ms),
             "PYTHONPATH": os.pathsep.join(path for path in paths if path),
+            "PYTHONSAFEPATH": "1",  # they run in the folder of the caller, whose modules are none of theirs
         }
         if self.settings.schema_name is not None:
             own["FLUE_SCHEMA"] = self.settings.schema_name
         return {**os.environ, **own}
 
 
-def stage(folder: Path | None, limit: int, url: str | None, artifacts: str | None, make_settings: Callable[..., FlueSettings]) -> Stage:
+def stage(
+    folder: Path | None,
+    limit: int,
+    url: str | None,
+    artifacts: str | None,
+    make_settings: Callable[..., FlueSettings],
+    env_file: str | None = None,
+) -> Stage:
     """Prepare a demonstration over the files of ``folder``; database and artifacts are in a temporary folder unless they are given."""
     home = Path(tempfile.mkdtemp(prefix="flue-demo-"))
     given = {"database_url": url or f"sqlite:///{home / 'flue.db'}", "artifacts": artifacts or str(home / "artifacts")}
-    return Stage(new_id("demo").lower(), python_files(folder, limit), home, make_settings(**given))
+    return Stage(new_id("demo").lower(), python_files(folder, limit), home, make_settings(**given), env_file)
 
 
 def python_files(folder: Path | None, limit: int) -> list[Path]:

@@ -27,9 +27,12 @@ class WorkerProcess:
     def __init__(self, stage: Stage, number: int) -> None:
         self.log = stage.folder / f"worker-{number}.log"
         command = [sys.executable, "-m", "flue_sqla.cli", "worker", "orders_app.worker:worker", "--log-format", "json"]
+        if stage.env_file is not None:
+            command += ["--env-file", stage.env_file]
+        # In the folder of the caller: a URL, an env file or a certificate may be named relative to it.
         with self.log.open("wb") as output:
             self.process = subprocess.Popen(
-                command, cwd=stage.folder, env=stage.environment(LEASE_MS), stdin=subprocess.DEVNULL, stdout=output, stderr=output
+                command, env=stage.environment(LEASE_MS), stdin=subprocess.DEVNULL, stdout=output, stderr=output
             )
 
     @property
