@@ -13,6 +13,7 @@ from flue_sqla.artifacts.stores import Stores
 from flue_sqla.errors import ArtifactStoreError, SerializationConflict
 from flue_sqla.records.artifact import Artifact, SweepReport
 from flue_sqla.repositories.artifacts import ArtifactRows
+from flue_sqla.repositories.offloading import release_stranded, stranded
 from flue_sqla.wire import new_id
 
 __all__ = ["Sweep"]
@@ -61,9 +62,9 @@ class Sweep:
     async def _stranded(self) -> None:
         """Attachments that a server deleted which knows nothing of artifacts: deletions left half done."""
         if self.repair:
-            await self.runtime.rows(self.rows.mark_stranded, self.cutoff)
+            await self.runtime.rows(release_stranded, self.rows.scope, self.cutoff)
         else:
-            self.found.deleting.extend(await self.runtime.rows(self.rows.stranded, self.cutoff))
+            self.found.deleting.extend(await self.runtime.rows(stranded, self.rows.scope, self.cutoff))
 
     async def _deletions(self) -> None:
         after = ""

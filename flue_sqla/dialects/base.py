@@ -52,6 +52,8 @@ class DialectImpl:
     """The drivers whose cursors take a compiled statement as it is; see :mod:`flue_sqla.direct`."""
     row_locks: ClassVar[bool] = True
     """SELECT … FOR UPDATE locks rows; without it a write transaction locks everything."""
+    locks_outer_joins: ClassVar[bool] = True
+    """A locking read may lock rows that an outer join need not find."""
     skip_locked: ClassVar[bool] = True
     """SELECT … FOR UPDATE SKIP LOCKED."""
     lane_locks: ClassVar[bool] = False

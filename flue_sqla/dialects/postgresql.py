@@ -51,6 +51,7 @@ class PostgreSQLImpl(DialectImpl):
     single_statement: ClassVar[bool] = True
     update_returning: ClassVar[bool] = True
     insert_returning: ClassVar[bool] = True
+    locks_outer_joins: ClassVar[bool] = False
     autocommit_is_free: ClassVar[bool] = True
     plain_cursors: ClassVar[frozenset[str]] = frozenset({"psycopg", "psycopg_async"})
     notifications: ClassVar[bool] = True

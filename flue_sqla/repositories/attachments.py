@@ -53,8 +53,9 @@ _CHUNKS = (
 )
 _VISIBLE_TO = _a.c.conversation_id == sa.bindparam("of_conversation")
 _GET_WHOLE, _GET_CUT = _WHOLE.where(_VISIBLE_TO), _CUT.where(_VISIBLE_TO)
-# A locking read: in a host's transaction with an older snapshot a plain one would not see the row that the insert met.
-_EXISTING = _WHOLE.with_for_update(read=True, of=attachments)
+# A locking read: in a host's transaction with an older snapshot a plain one would not see the row that the insert met. Of all tables
+# where that can be, because MySQL reads those that are not named as of the snapshot.
+_EXISTING = PerDialect(lambda dialect: _WHOLE.with_for_update(read=True, of=None if dialect.locks_outer_joins else attachments))
 _PUT = PerDialect(lambda dialect: dialect.insert_ignore(attachments))
 _PUT_CHUNK = sa.insert(attachment_chunks)
 
@@ -118,9 +119,11 @@ class Attachments:
             try:
                 content = self._offload.read(found.kept, found.size)
             except ArtifactStoreError:
-                if self._find(key, _GET_WHOLE, _GET_CUT) is None:
-                    return None  # removed since the first look
-                raise
+                again = self._find(key, _GET_WHOLE, _GET_CUT)
+                if again == found:
+                    raise
+                # Removed since the first look, and perhaps put again.
+                return None if again is None else self.get(stream_path, attachment_id, conversation_id)
         ref = AttachmentRef(id=attachment_id, mime_type=found.mime_type, size=found.size, digest=found.digest)
         _verify(ref, content)
         return Attachment(ref=ref, data=content)
@@ -135,14 +138,23 @@ class Attachments:
         for _ in range(_PRUNED_MEANWHILE):
             if self._scope.single(partial(self._insert, {**row, "bytes": content}, content)):
                 return _Stored(*_facts(row), content)
-            existing = self._scope.read(partial(_get_whole, _EXISTING, _key(row)))
+            existing = self._scope.read(partial(_get_whole, _EXISTING(self._scope.dialect), _key(row)))
             if existing is not None:
                 return existing
         raise _vanished(row)
 
     def _put_cut(self, row: dict[str, Any], content: bytes) -> _Stored:
         parts = [content[start : start + CHUNK_BYTES] for start in range(0, len(content), CHUNK_BYTES)] or [b""]
-        return self._scope.write(partial(self._insert_cut, row, parts)) or _Stored(*_facts(row), content)
+
+        def insert(executor: Executor) -> _Stored:
+            if self._insert_cut(row, parts, executor):
+                return _Stored(*_facts(row), content)
+            existing = self._existing(row, executor)
+            if existing is None:
+                raise _vanished(row)
+            return existing
+
+        return self._scope.write(insert)
 
     def _put_offloaded(self, ref: AttachmentRef, row: dict[str, Any], content: bytes) -> _Stored:
         """Bytes first, rows last. What is there already is not uploaded again, or its bytes are discarded."""
@@ -166,13 +178,17 @@ class Attachments:
         self._scope.dialect.check_packet(executor, content)
         return executor.execute(_PUT(self._scope.dialect), row).rowcount == 1
 
-    def _insert_cut(self, row: dict[str, Any], parts: Sequence[bytes], executor: Executor) -> _Stored | None:
-        """None when the attachment was new, or what is there."""
-        if self._insert({**row, "chunk_count": len(parts)}, b"", executor):
-            key = {name: row[name] for name in ("stream_path", "attachment_id")}
-            executor.execute(_PUT_CHUNK, [{**key, "chunk_index": index, "bytes": part} for index, part in enumerate(parts)])
-            return None
-        return self._met(row, executor)
+    def _insert_cut(self, row: dict[str, Any], parts: Sequence[bytes], executor: Executor) -> bool:
+        if not self._insert({**row, "chunk_count": len(parts)}, b"", executor):
+            return False
+        key = {name: row[name] for name in ("stream_path", "attachment_id")}
+        executor.execute(_PUT_CHUNK, [{**key, "chunk_index": index, "bytes": part} for index, part in enumerate(parts)])
+        return True
+
+    def _insert_empty(self, row: dict[str, Any], executor: Executor) -> bool:
+        if self._scope.dialect.chunked_values:
+            return self._insert_cut(row, [b""], executor)
+        return self._insert({**row, "bytes": b""}, b"", executor)
 
     def _insert_offloaded(self, row: dict[str, Any], artifact: Artifact, executor: Executor) -> _Stored:
         """The artifact first: where that waits for a sweep, nothing of the attachment is written yet."""
@@ -181,29 +197,20 @@ class Attachments:
             if existing is None or existing.kept is None or existing.kept.artifact_id != artifact.id:
                 raise _swept(row)
             return existing  # a replay after a lost answer
-        if self._scope.dialect.chunked_values:
-            existing = self._insert_cut(row, [b""], executor)
-        elif self._insert({**row, "bytes": b""}, b"", executor):
-            existing = None
-        else:
-            existing = self._met(row, executor)
-        if existing is not None:
-            take_back_artifact(executor, artifact)
-            return existing
-        link_artifact(executor, self._scope.dialect, row["stream_path"], row["attachment_id"], artifact)
-        return _Stored(*_facts(row), b"", KeptBytes(artifact.id, artifact.storage_key, artifact.store))
-
-    def _met(self, row: dict[str, Any], executor: Executor) -> _Stored:
-        """What an insert met."""
-        existing = self._existing(row, executor)
-        if existing is None:
-            raise _vanished(row)
-        return existing
+        for _ in range(_PRUNED_MEANWHILE):
+            if self._insert_empty(row, executor):
+                link_artifact(executor, self._scope.dialect, row["stream_path"], row["attachment_id"], artifact)
+                return _Stored(*_facts(row), b"", KeptBytes(artifact.id, artifact.storage_key, artifact.store))
+            existing = self._existing(row, executor)
+            if existing is not None:
+                take_back_artifact(executor, artifact)
+                return existing
+        raise _vanished(row)
 
     def _existing(self, row: dict[str, Any], executor: Executor) -> _Stored | None:
         if self._scope.dialect.chunked_values:
             return _get_cut(_CUT, _key(row), executor)
-        return _get_whole(_EXISTING, _key(row), executor)
+        return _get_whole(_EXISTING(self._scope.dialect), _key(row), executor)
 
     def _check(self, operation: str, stream_path: str, texts: dict[str, str]) -> None:
         require_storable(stream_path, "stream_path")

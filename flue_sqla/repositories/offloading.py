@@ -18,15 +18,18 @@ from flue_sqla.records.artifact import Artifact
 from flue_sqla.records.attachment import AttachmentRef
 from flue_sqla.repositories.artifacts import DELETING, KEPT_TENANT, STORED, artifact_row
 from flue_sqla.repositories.per_dialect import PerDialect
-from flue_sqla.repositories.scope import Executor
+from flue_sqla.repositories.scope import Executor, Scope
 
 __all__ = [
     "KeptBytes",
     "Offload",
     "insert_artifact",
+    "is_whole",
     "kept_bytes",
     "link_artifact",
     "release_removed",
+    "release_stranded",
+    "stranded",
     "take_back_artifact",
     "with_artifact",
 ]
@@ -72,20 +75,35 @@ class Offload(Protocol):
         ...
 
 
-KEPT_AS = (offloaded.c.artifact_id, artifacts.c.storage_key, artifacts.c.store)
+_KEPT_AS = (offloaded.c.artifact_id, artifacts.c.storage_key, artifacts.c.store)
 """The columns of :class:`KeptBytes`, all NULL where the bytes are in the attachment's own row."""
 
 _THIS = sa.and_(offloaded.c.stream_path == attachments.c.stream_path, offloaded.c.attachment_id == attachments.c.attachment_id)
 # Of that tenant only: no row that somebody wrote by hand makes an attachment of a tenant's artifact.
 _ITS = sa.and_(artifacts.c.id == offloaded.c.artifact_id, artifacts.c.tenant == KEPT_TENANT)
-_REMOVED = sa.and_(offloaded.c.stream_path == sa.bindparam("of_path", type_=sa.Text()), ~sa.exists().where(_THIS))
-_KEPT = sa.select(*KEPT_AS).join_from(offloaded, artifacts, _ITS).where(_REMOVED)
+_REMOVED = (
+    sa.select(*_KEPT_AS)
+    .select_from(offloaded.outerjoin(artifacts, _ITS))
+    .where(offloaded.c.stream_path == sa.bindparam("of_path", type_=sa.Text()), ~sa.exists().where(_THIS))
+)
+# One by one and by their own keys: MariaDB would go through all artifacts for those of a subquery, and wait for each that is being put;
+# and a put that replaces an entry meanwhile must not lose it to a look that is older.
 _MARK = (
     sa.update(artifacts)
-    .where(artifacts.c.id.in_(sa.select(offloaded.c.artifact_id).where(_REMOVED)), artifacts.c.state == STORED)
-    .values(state=DELETING, deleted_at=sa.bindparam("now"))
+    .where(artifacts.c.id == sa.bindparam("kept_as"), artifacts.c.tenant == KEPT_TENANT, artifacts.c.state == STORED)
+    .values(state=DELETING, deleted_at=sa.bindparam("at"))
 )
-_FORGET = sa.delete(offloaded).where(_REMOVED)
+_FORGET = sa.delete(offloaded).where(offloaded.c.artifact_id == sa.bindparam("kept_as"))
+_STRANDED = (
+    sa.select(artifacts.c.id)
+    .where(
+        artifacts.c.tenant == KEPT_TENANT,
+        artifacts.c.state == STORED,
+        artifacts.c.created_at <= sa.bindparam("before"),
+        ~sa.exists().where(offloaded.c.artifact_id == artifacts.c.id, _THIS),
+    )
+    .order_by(artifacts.c.id)
+)
 _TAKE_BACK = sa.delete(artifacts).where(artifacts.c.id == sa.bindparam("artifact"))
 _INSERT_ARTIFACT = PerDialect(lambda dialect: dialect.insert_ignore(artifacts))
 # An entry that was left behind is replaced; a sweep finds its artifact.
@@ -94,7 +112,7 @@ _LINK = PerDialect(lambda dialect: dialect.upsert(offloaded, ["stream_path", "at
 
 def with_artifact(columns: Sequence[sa.ColumnElement[Any]]) -> sa.Select[Any]:
     """A SELECT of attachments, with where their bytes are kept if not in their rows."""
-    return sa.select(*columns, *KEPT_AS).select_from(attachments.outerjoin(offloaded, _THIS).outerjoin(artifacts, _ITS))
+    return sa.select(*columns, *_KEPT_AS).select_from(attachments.outerjoin(offloaded, _THIS).outerjoin(artifacts, _ITS))
 
 
 def kept_bytes(row: sa.Row[Any], content: bytes) -> KeptBytes | None:
@@ -122,15 +140,37 @@ def link_artifact(executor: Executor, dialect: DialectImpl, stream_path: str, at
     executor.execute(_LINK(dialect), entry).close()
 
 
+def _release(executor: Executor, artifact_ids: Sequence[str], at: int) -> None:
+    """Mark artifacts whose attachments are gone as deleted at ``at`` (epoch ms), and forget whose bytes they were."""
+    if artifact_ids:
+        executor.execute(_MARK, [{"kept_as": artifact_id, "at": at} for artifact_id in artifact_ids]).close()
+        executor.execute(_FORGET, [{"kept_as": artifact_id} for artifact_id in artifact_ids]).close()
+
+
 def release_removed(executor: Executor, stream_path: str, now: int) -> list[KeptBytes]:
-    """Mark the artifacts of attachments that are gone; to be called in the transaction that removed those of ``stream_path``.
+    """Release the artifacts of attachments that are gone, in the transaction that removed those of ``stream_path``.
 
     Returns:
         What :meth:`Offload.erase` is to be called with after the commit.
     """
-    of_path = {"of_path": stream_path}
-    kept = [KeptBytes(row.artifact_id, row.storage_key, row.store) for row in executor.execute(_KEPT, of_path)]
-    if kept:
-        executor.execute(_MARK, {**of_path, "now": now}).close()
-        executor.execute(_FORGET, of_path).close()
-    return kept
+    removed = executor.execute(_REMOVED, {"of_path": stream_path}).all()
+    _release(executor, [row.artifact_id for row in removed], now)
+    return [KeptBytes(row.artifact_id, row.storage_key, row.store) for row in removed if row.storage_key is not None]
+
+
+def stranded(scope: Scope, before: int) -> Sequence[str]:
+    """Artifacts of attachments that somebody removed who did not know of them, put no later than ``before`` (epoch ms)."""
+    return scope.read(lambda executor: executor.execute(_STRANDED, {"before": before}).scalars().all())
+
+
+def release_stranded(scope: Scope, before: int) -> None:
+    """Release those, as deleted at ``before``. Nothing can make an attachment of them again meanwhile."""
+    found = stranded(scope, before)
+    if found:
+        scope.write(lambda executor: _release(executor, found, before))
+
+
+def is_whole(entry: sa.Table = offloaded) -> sa.ColumnElement[bool]:
+    """Whether an entry has its attachment and its artifact; one that somebody left behind who removed either is no data."""
+    attachment = sa.and_(attachments.c.stream_path == entry.c.stream_path, attachments.c.attachment_id == entry.c.attachment_id)
+    return sa.and_(sa.exists().where(attachment), sa.exists().where(artifacts.c.id == entry.c.artifact_id))

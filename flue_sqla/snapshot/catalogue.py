@@ -15,6 +15,7 @@ import sqlalchemy as sa
 
 from flue_sqla.models import tables
 from flue_sqla.repositories.artifacts import is_mark
+from flue_sqla.repositories.offloading import is_whole
 
 __all__ = ["EXCLUDED", "PARTS", "TABLES", "Reference", "SnapshotTable", "table_named"]
 
@@ -47,7 +48,7 @@ class SnapshotTable:
 
     ``key`` orders the rows and tells them apart; ``unique`` are the other keys that no two rows may share (a row with a NULL in one does
     not count); ``layout_columns`` say how a profile cut the row into pieces and are no part of it; rows that fit
-    ``bookkeeping`` are no data.
+    ``bookkeeping`` are no data; of the others an export takes only those that are ``whole``.
     """
 
     table: sa.Table
@@ -57,6 +58,7 @@ class SnapshotTable:
     layout_columns: frozenset[str] = frozenset()
     tenant_column: str | None = None
     bookkeeping: Callable[[sa.Table], sa.ColumnElement[bool]] | None = None
+    whole: Callable[[sa.Table], sa.ColumnElement[bool]] | None = None
     columns: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -128,6 +130,8 @@ TABLES: Final[tuple[SnapshotTable, ...]] = (
             Reference(_ATTACHMENT, "flue_attachments", _ATTACHMENT),
             Reference(("artifact_id",), "flue_artifacts", ("id",)),
         ),
+        # Entries that are left of attachments which a Flue server removed.
+        whole=is_whole,
     ),
 )
 """Every table of a snapshot, in the order of the file: what is referred to comes first."""

@@ -32,13 +32,15 @@ class Rows:
         return chunk_layout(table.name) if self._chunked else None
 
     def stream(self, table: SnapshotTable, *, tenant: str | None = None) -> Iterator[Row]:
-        """All rows, a few in memory at a time, in the bytewise order of the key.
+        """All rows that can be exported, a few in memory at a time, in the bytewise order of the key.
 
         Raises:
             MalformedRowError: a chunked row cannot be put together.
             InternalStateError: the database does not sort as it was asked to.
         """
         statement = self._select(table).where(*self._data(table, tenant)).order_by(*self._order(table))
+        if table.whole is not None:
+            statement = statement.where(table.whole(self._physical(table)))
         rows = self._joined(table, self.bulk.stream(self._connection, self._schema, statement))
         return _ascending(table, rows)
 

@@ -64,6 +64,12 @@ class Offloading:
         table = "flue_attachment_chunks" if self.database.name == "sqlite" else "flue_attachments"
         return b"".join(bytes(row[0]) for row in self.database.admin_execute(f"SELECT bytes FROM {table}"))
 
+    def remove_as_flue_does(self, id: str) -> None:
+        """Remove an attachment as a server that knows nothing of artifacts would."""
+        if self.database.name == "sqlite":
+            self.database.admin_execute(f"DELETE FROM flue_attachment_chunks WHERE attachment_id = '{id}'")
+        self.database.admin_execute(f"DELETE FROM flue_attachments WHERE attachment_id = '{id}'")
+
     def is_empty(self) -> bool:
         """Nothing is left of any attachment, in the database or in the folder."""
         return not (self.files or any(map(self.rows, ("flue_attachments", "flue_artifacts", "flue_offloaded_attachments"))))

@@ -49,6 +49,28 @@ def test_an_instance_goes_with_the_bytes_of_its_attachments(offloading: Offloadi
     assert offloading.data("one") == b"x" * (ABOVE + 1)
 
 
+def test_an_instance_goes_with_what_a_flue_server_left_of_it(offloading: Offloading) -> None:
+    """Also where the bytes are gone already, and only the entry names the attachment."""
+    for id in ("bytes", "entry"):
+        offloading.put(id=id)
+        offloading.remove_as_flue_does(id)
+    offloading.database.admin_execute("DELETE FROM flue_artifacts WHERE name = 'entry'")
+    offloading.call(offloading.flue.prune, instances=[INSTANCE])
+    sweep(offloading)
+    assert offloading.files == offloading.rows("flue_attachments") == offloading.rows("flue_offloaded_attachments") == []
+
+
+def test_a_tenants_artifact_does_not_go_with_an_instance(offloading: Offloading) -> None:
+    """Not even where somebody wrote by hand that it were an attachment's."""
+    offloading.put()
+    secret = offloading.call(offloading.flue.artifacts.put, LARGE, name="secret", tenant="acme")
+    offloading.database.admin_execute(f"UPDATE flue_offloaded_attachments SET artifact_id = '{secret.id}'")
+    offloading.call(offloading.flue.prune, instances=[INSTANCE])
+    sweep(offloading)
+    assert offloading.call(offloading.flue.artifacts.read_range, secret.id, 0, tenant="acme") == LARGE
+    assert len(offloading.files) == 1
+
+
 def test_a_store_that_is_down_does_not_keep_an_instance(offloading: Offloading, monkeypatch: pytest.MonkeyPatch) -> None:
     offloading.put()
 
@@ -110,14 +132,12 @@ def test_bytes_of_an_attachment_that_a_flue_server_deleted(offloading: Offloadin
     """It knows nothing of artifacts: a sweep finds them, once they are older than the grace time."""
     offloading.put()
     offloading.put(id="stays")
-    if offloading.database.name == "sqlite":
-        offloading.database.admin_execute("DELETE FROM flue_attachment_chunks WHERE attachment_id = 'att_1'")
-    offloading.database.admin_execute("DELETE FROM flue_attachments WHERE attachment_id = 'att_1'")
+    offloading.remove_as_flue_does("att_1")
     assert offloading.call(offloading.flue.artifacts.sweep).clean
     found = offloading.call(offloading.flue.artifacts.sweep, grace_ms=NOW)
     assert len(found.deleting) == 1
     offloading.call(offloading.flue.artifacts.sweep, grace_ms=NOW, repair=True)
-    assert len(offloading.files) == len(offloading.rows("flue_artifacts")) == 1
+    assert len(offloading.files) == len(offloading.rows("flue_artifacts")) == len(offloading.rows("flue_offloaded_attachments")) == 1
     assert offloading.data("stays") == LARGE
     # The id is used again, with other bytes and in the table itself.
     offloading.put(b"small")
@@ -177,6 +197,22 @@ def test_a_snapshot_carries_them(offloading: Offloading, tmp_path: Path) -> None
     with pytest.raises(SnapshotError, match="flue_artifacts"):
         snapshot.load(target, tmp_path / "broken.snap", mode="replace")
     target.close()
+
+
+@pytest.mark.parametrize("swept", [False, True])
+def test_a_snapshot_beside_a_flue_server_that_deletes_attachments(offloading: Offloading, tmp_path: Path, swept: bool) -> None:
+    """What it leaves behind is not worth a backup that cannot be restored."""
+    offloading.put()
+    offloading.put(id="stays")
+    offloading.remove_as_flue_does("att_1")
+    if swept:
+        sweep(offloading)
+    with Flue(offloading.database.url, artifacts=str(offloading.folder)) as flue:
+        snapshot.export(flue, tmp_path / "all.snap")
+        snapshot.load(flue, tmp_path / "all.snap", mode="replace")
+    assert (offloading.data(), offloading.data("stays")) == (None, LARGE)
+    sweep(offloading)
+    assert len(offloading.files) == 1
 
 
 def test_a_snapshot_cannot_lend_an_attachment_somebody_s_artifact(offloading: Offloading) -> None:

@@ -1,0 +1,174 @@
+"""Attachments kept as artifacts while something else happens to them: prunes, sweeps, transactions of a host's that last."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.dialects import mysql
+from sqlalchemy.orm import Session
+
+from flue_sqla import AttachmentRef
+from flue_sqla.dialects import implementation
+from flue_sqla.errors import ArtifactStoreError
+from flue_sqla.repositories import attachments, offloading
+from tests.attachments.conftest import CONVERSATION, LARGE, PATH, Offloading
+from tests.databases.contract import Database
+
+INSTANCE = ("assistant", "agent-1")
+REF = AttachmentRef.of("att_1", "image/png", LARGE)
+
+
+@pytest.fixture
+def blocking(migrated: Database, tmp_path: Path) -> Iterator[Offloading]:
+    made = Offloading(migrated, tmp_path / "artifacts", None)
+    yield made
+    made.close()
+
+
+def in_another_thread(function: Any, *arguments: Any, **more: Any) -> Any:
+    """Run to its end while this thread's transaction is open; it must not wait for that."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(function, *arguments, **more).result(10)
+
+
+@pytest.mark.databases("postgres", "mariadb")
+def test_an_open_put_of_something_else_does_not_hold_up_a_prune(blocking: Offloading) -> None:
+    blocking.put()
+    engine = blocking.flue.engine
+    with engine.connect() as connection, connection.begin():
+        unit = blocking.flue.bind(connection)
+        unit.artifacts.put(b"x", name="x")
+        unit.attachments.put("agents/assistant/agent-2", REF, LARGE, CONVERSATION)
+        in_another_thread(blocking.flue.prune, instances=[INSTANCE])
+    assert blocking.data() is None
+    assert blocking.data(path="agents/assistant/agent-2") == LARGE
+
+
+@pytest.mark.databases("postgres", "mariadb")
+def test_an_open_put_does_not_hold_up_a_sweep_that_is_not_about_it(blocking: Offloading) -> None:
+    """Whatever the sweep takes for old: it sees the rows of a put together or not at all."""
+    with blocking.flue.engine.connect() as connection, connection.begin():
+        blocking.flue.bind(connection).attachments.put(PATH, REF, LARGE, CONVERSATION)
+        after = blocking.flue.clock.now() + 60_000
+        in_another_thread(offloading.release_stranded, blocking.flue._scope, after)
+    offloading.release_stranded(blocking.flue._scope, after)
+    assert blocking.data() == LARGE
+
+
+@pytest.mark.databases("postgres", "mariadb")
+def test_a_prune_that_overtakes_a_put_of_an_id_used_before_loses_no_bytes(blocking: Offloading, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The prune finds the entry that a Flue server left behind; the put replaces that entry before it is removed."""
+    blocking.put()
+    blocking.remove_as_flue_does("att_1")
+    released, pruning, put_is_done = offloading._release, threading.Event(), threading.Event()
+
+    def then_wait(executor: Any, artifact_ids: Any, at: int) -> None:
+        pruning.set()
+        assert put_is_done.wait(20)
+        released(executor, artifact_ids, at)
+
+    monkeypatch.setattr(offloading, "_release", then_wait)
+    with ThreadPoolExecutor(1) as pool:
+        prune = pool.submit(blocking.flue.prune, instances=[INSTANCE])
+        assert pruning.wait(20)
+        if blocking.database.name == "postgres":
+            blocking.put()
+            put_is_done.set()
+            prune.result(20)
+            assert blocking.data() == LARGE
+        else:  # here the put waits for the prune
+            put_is_done.set()
+            prune.result(20)
+            blocking.put()
+    monkeypatch.undo()
+    blocking.flue.artifacts.sweep(grace_ms=-10_000, repair=True)
+    assert blocking.data() == LARGE
+    assert len(blocking.files) == 1
+
+
+@pytest.mark.databases("postgres")
+def test_a_put_whose_predecessor_is_pruned_under_its_hands(blocking: Offloading, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its INSERT met a row that is gone when it is looked at: it is the first one then."""
+    upload, insert = blocking.flue._offload.upload, attachments.Attachments._insert_empty
+    met: list[bool] = []
+
+    def put_first(ref: AttachmentRef, data: bytes) -> Any:
+        with monkeypatch.context() as patch:
+            patch.setattr(blocking.flue._offload, "upload", upload)
+            blocking.put()
+        return upload(ref, data)
+
+    def then_prune(self: Any, row: Any, executor: Any) -> bool:
+        inserted = insert(self, row, executor)
+        if not inserted:
+            met.append(True)
+            in_another_thread(blocking.flue.prune, instances=[INSTANCE])
+        return inserted
+
+    monkeypatch.setattr(blocking.flue._offload, "upload", put_first)
+    blocking.flue.attachments  # noqa: B018  (made before its class is patched)
+    monkeypatch.setattr(attachments.Attachments, "_insert_empty", then_prune)
+    blocking.put()
+    assert met
+    assert blocking.data() == LARGE
+    assert len(blocking.files) == len(blocking.rows("flue_artifacts")) == 1
+
+
+@pytest.mark.parametrize("target", [sa.Connection, Session])
+@pytest.mark.databases("postgres", "mariadb")
+def test_a_repeat_in_a_transaction_that_looked_before(blocking: Offloading, target: Any) -> None:
+    """What was put meanwhile is met whole, with the artifact that has its bytes, whatever the transaction's snapshot shows."""
+    made = blocking.flue.engine.connect() if target is sa.Connection else Session(blocking.flue.engine)
+    with made as session, session.begin():
+        session.execute(sa.select(sa.func.count()).select_from(sa.table("flue_attachments"))).all()
+        blocking.put()
+        blocking.flue.bind(session).attachments.put(PATH, REF, LARGE, CONVERSATION)
+    assert blocking.data() == LARGE
+    assert len(blocking.files) == len(blocking.rows("flue_artifacts")) == 1
+
+
+def test_mysql_reads_every_table_of_what_a_put_met_as_it_is_now() -> None:
+    """With FOR SHARE OF one table, those that are not named are read as of the transaction's snapshot."""
+    dialect = mysql.dialect()
+    dialect.supports_for_update_of = True  # as of MySQL 8
+    statement = str(attachments._EXISTING(implementation(dialect)).compile(dialect=dialect))
+    assert "OF flue_attachments" not in statement
+    assert statement.endswith(("FOR SHARE", "LOCK IN SHARE MODE"))
+
+
+@pytest.mark.parametrize("target", [sa.Connection, Session])
+def test_a_rollback_to_a_savepoint_takes_the_rows_and_leaves_the_bytes_to_a_sweep(blocking: Offloading, target: Any) -> None:
+    made = blocking.flue.engine.connect() if target is sa.Connection else Session(blocking.flue.engine)
+    with made as session, session.begin():
+        unit = blocking.flue.bind(session)
+        unit.attachments.put(PATH, AttachmentRef.of("stays", "image/png", LARGE), LARGE, CONVERSATION)
+        savepoint = session.begin_nested()
+        unit.attachments.put(PATH, REF, LARGE, CONVERSATION)
+        savepoint.rollback()
+        assert unit.attachments.get(PATH, "att_1", CONVERSATION) is None
+    assert (blocking.data(), blocking.data("stays")) == (None, LARGE)
+    assert len(blocking.flue.artifacts.sweep(grace_ms=-10_000, repair=True).orphans) == 1
+    assert len(blocking.files) == 1
+
+
+def test_bytes_that_are_gone_because_the_attachment_is_another_by_now(blocking: Offloading, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the look at the rows and the reading of the bytes the instance was pruned, and the id put again."""
+    blocking.put()
+    read, other = blocking.flue._offload.read, LARGE[::-1]
+
+    def too_late(*arguments: Any) -> bytes:
+        monkeypatch.undo()
+        blocking.flue.prune(instances=[INSTANCE])
+        blocking.put(other)
+        with pytest.raises(ArtifactStoreError):
+            read(*arguments)
+        return bytes(read(*arguments))
+
+    monkeypatch.setattr(blocking.flue._offload, "read", too_late)
+    assert blocking.data() == other
