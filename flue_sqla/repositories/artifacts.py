@@ -11,8 +11,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from flue_sqla.errors import InvalidInputError
-from flue_sqla.models.tables import artifacts, attachments
-from flue_sqla.models.tables import offloaded_attachments as offloaded
+from flue_sqla.models.tables import artifacts
 from flue_sqla.records.artifact import Artifact, ArtifactPage
 from flue_sqla.repositories.scope import Executor, Scope
 from flue_sqla.wire import canonical_json, parse_json
@@ -65,18 +64,6 @@ _DELETIONS = (
 )
 _SCAN = _SELECT.where(_c.state == STORED, _c.id > sa.bindparam("after")).order_by(_c.id).limit(sa.bindparam("most"))
 _SCAN_TENANT = _SCAN.where(_c.tenant == sa.bindparam("of_tenant"))
-_STRANDED = sa.and_(
-    _c.tenant == KEPT_TENANT,
-    _c.state == STORED,
-    _c.created_at <= sa.bindparam("before"),
-    ~sa.exists().where(
-        offloaded.c.artifact_id == _c.id,
-        attachments.c.stream_path == offloaded.c.stream_path,
-        attachments.c.attachment_id == offloaded.c.attachment_id,
-    ),
-)
-_FIND_STRANDED = sa.select(_c.id).where(_STRANDED).order_by(_c.id)
-_MARK_STRANDED = sa.update(artifacts).where(_STRANDED).values(state=DELETING, deleted_at=sa.bindparam("before"))
 _TOTALS = sa.select(sa.func.count().label("artifacts"), sa.func.sum(_c.size).label("bytes")).where(_c.state == STORED)
 _RELABEL = sa.update(artifacts).where(_c.id == sa.bindparam("artifact_id"), _c.state == STORED).values(store=sa.bindparam("label"))
 
@@ -106,9 +93,18 @@ class ArtifactRows:
 
         return self.scope.single(lambda executor: executor.execute(statement, row).rowcount == 1, confirm=confirm)
 
+    def distinct_tenant(self, tenant: str) -> str:
+        """``tenant`` itself.
+
+        Raises:
+            InvalidInputError: this database would take it for another one.
+        """
+        self.scope.dialect.check_key("tenant", tenant)
+        return tenant
+
     def get(self, tenant: str, artifact_id: str) -> Artifact | None:
         """The artifact; None when there is none, it is being deleted, or it is another tenant's."""
-        keys = {"artifact_id": artifact_id, "of_tenant": tenant}
+        keys = {"artifact_id": artifact_id, "of_tenant": self.distinct_tenant(tenant)}
         found = self.scope.read(lambda executor: executor.execute(_GET, keys).one_or_none())
         return _artifact(found) if found is not None else None
 
@@ -129,7 +125,7 @@ class ArtifactRows:
         if limit is not None and limit < 1:
             raise InvalidInputError("A limit is at least 1.", meta={"limit": limit})
         most = min(limit or _LIMIT, _MOST)
-        query = _SELECT.where(_c.tenant == tenant, _VISIBLE, _c.state == STORED)
+        query = _SELECT.where(_c.tenant == self.distinct_tenant(tenant), _VISIBLE, _c.state == STORED)
         if run_id is not None:
             query = query.where(_c.run_id == run_id)
         if submission_id is not None:
@@ -144,7 +140,7 @@ class ArtifactRows:
 
     def mark_deleting(self, tenant: str, artifact_id: str) -> Artifact | None:
         """Hide the artifact before its bytes go; repeatable. None when there is none, or it is another tenant's."""
-        keys = {"artifact_id": artifact_id, "of_tenant": tenant}
+        keys = {"artifact_id": artifact_id, "of_tenant": self.distinct_tenant(tenant)}
 
         def mark(executor: Executor) -> Any:
             executor.execute(_MARK_DELETING, {**keys, "now": self.scope.clock.now()})
@@ -197,18 +193,10 @@ class ArtifactRows:
         keys = {"before": before, "after": after, "most": limit}
         return [_artifact(row) for row in self.scope.read(lambda executor: executor.execute(_DELETIONS, keys).all())]
 
-    def stranded(self, before: int) -> Sequence[str]:
-        """Artifacts of attachments that somebody removed who did not know of them, put no later than ``before`` (epoch ms)."""
-        return self.scope.read(lambda executor: executor.execute(_FIND_STRANDED, {"before": before}).scalars().all())
-
-    def mark_stranded(self, before: int) -> None:
-        """Mark those as deleted at ``before``."""
-        self.scope.single(lambda executor: executor.execute(_MARK_STRANDED, {"before": before}).rowcount)
-
     def scan(self, after: str, limit: int, tenant: str | None = None) -> Sequence[Artifact]:
         """Stored artifacts of one or all tenants, by id from ``after`` on."""
         statement = _SCAN if tenant is None else _SCAN_TENANT
-        keys = {"after": after, "most": limit} | ({} if tenant is None else {"of_tenant": tenant})
+        keys = {"after": after, "most": limit} | ({} if tenant is None else {"of_tenant": self.distinct_tenant(tenant)})
         return [_artifact(row) for row in self.scope.read(lambda executor: executor.execute(statement, keys).all())]
 
     def is_stored(self, artifact_id: str) -> bool:

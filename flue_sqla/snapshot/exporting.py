@@ -43,6 +43,7 @@ def export(flue: Flue, path: str | os.PathLike[str], *, blobs: bool = False, ten
         What was written. Two exports of one state are equal byte for byte.
 
     Raises:
+        InvalidInputError: this database would take ``tenant`` for another one.
         SnapshotError: the file cannot be written, a row cannot be represented, or the bytes of an artifact are missing or corrupt.
         ArtifactStoreError: the object store failed.
         PersistedFormatVersionError, SchemaVersionError: the database is not at this release's revision.
@@ -50,6 +51,8 @@ def export(flue: Flue, path: str | os.PathLike[str], *, blobs: bool = False, ten
     """
     require_flue(flue)
     check_tenant(tenant)
+    if tenant is not None:
+        flue.dialect.check_key("tenant", tenant)
     target = Path(path)
     tables = [table for table in TABLES if tenant is None or table.tenant_column is not None]
     header = _header(tables, blobs=blobs, tenant=tenant)
