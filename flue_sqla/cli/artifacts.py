@@ -15,6 +15,7 @@ import click
 from flue_sqla.cli.base import Invocation, group, pass_invocation
 from flue_sqla.cli.exits import Exit
 from flue_sqla.cli.output import counted
+from flue_sqla.cli.targets import refuse_existing, taken
 from flue_sqla.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -65,8 +66,8 @@ def get(call: Invocation, artifact_id: str, target: str, tenant: str, force: boo
     The digest is verified on the way. A file appears under its name only when all of it is there and right, and only its owner may read
     it. One that is there already is left alone unless --force is given.
     """
-    if target != "-" and not force and os.path.lexists(target):
-        raise _taken(target)
+    if target != "-":
+        refuse_existing(target, force=force)
     with call.flue() as flue, flue.artifacts.open(artifact_id, tenant=tenant, verify=True) as source:
         if target == "-":
             shutil.copyfileobj(source, sys.stdout.buffer, _COPY)
@@ -80,7 +81,7 @@ def get(call: Invocation, artifact_id: str, target: str, tenant: str, force: boo
 @_tenant
 @click.option("--run-id", metavar="ID", help="Only those of this run.")
 @click.option("--submission-id", metavar="ID", help="Only those of this submission.")
-@click.option("--limit", type=int, default=100, show_default=True)
+@click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True, metavar="N", help="At most so many.")
 @click.option("--cursor", metavar="CURSOR", help="Continue after the page that gave it.")
 @pass_invocation
 def list_artifacts(call: Invocation, /, **given: Any) -> None:
@@ -96,7 +97,7 @@ def list_artifacts(call: Invocation, /, **given: Any) -> None:
 @artifacts.command("verify")
 @click.option("--tenant", metavar="NAME", help="Only this tenant's; default everybody's.")
 @click.option("--cursor", metavar="ID", help="Continue where an interrupted run was.")
-@click.option("--limit", type=int, help="Check at most so many.")
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Check at most so many.")
 @pass_invocation
 def verify(call: Invocation, tenant: str | None, cursor: str | None, limit: int | None) -> Exit:
     """Read the stored bytes again and compare their digests. Exit code 1 when something is missing or damaged."""
@@ -212,15 +213,9 @@ def _rename(temporary: str, target: Path, force: bool) -> None:
         # Unlike a renaming, a second name never takes the place of a file that appeared meanwhile.
         os.link(temporary, target)
     except FileExistsError:
-        raise _taken(str(target)) from None
+        raise taken(target) from None
     except OSError:  # a filesystem without second names
         os.replace(temporary, target)
-
-
-def _taken(target: str) -> ConfigurationError:
-    return ConfigurationError(
-        f"The file {target!r} exists.", meta={"path": target}, remedy="Name another file, or give --force to overwrite it."
-    )
 
 
 def _show_verified(call: Invocation, report: VerifyReport) -> None:

@@ -8,6 +8,7 @@ import click
 
 from flue_sqla.cli.base import Invocation, group, pass_invocation
 from flue_sqla.cli.output import counted
+from flue_sqla.cli.targets import refuse_existing
 
 if TYPE_CHECKING:
     from flue_sqla.snapshot import LoadReport, Mode, SnapshotInfo
@@ -21,21 +22,28 @@ def snapshot() -> None:
 
 
 @snapshot.command("export")
-@click.argument("path", metavar="OUT")
+@click.argument("path", metavar="OUT", type=click.Path(dir_okay=False))
 @click.option("--blobs", is_flag=True, help="Include the bytes of the artifacts.")
 @click.option("--tenant", metavar="NAME", help="Only the artifacts of this tenant, and nothing else.")
+@click.option("--force", is_flag=True, help="Replace OUT if it exists.")
 @pass_invocation
-def export_command(call: Invocation, path: str, blobs: bool, tenant: str | None) -> None:
-    """Write a snapshot to OUT, which ends in .gz to be compressed. Writers go on meanwhile; the file shows one moment."""
+def export_command(call: Invocation, path: str, blobs: bool, tenant: str | None, force: bool) -> None:
+    """Write a snapshot to OUT, which ends in .gz to be compressed. Writers go on meanwhile; the file shows one moment.
+
+    A file that is there already is left alone unless --force is given, and then replaced only by a complete one.
+    """
     from flue_sqla.snapshot import export
 
+    if path == "-":
+        raise click.BadParameter("a snapshot is a file and cannot be written to standard output", param_hint="OUT")
+    refuse_existing(path, force=force)
     with call.flue() as flue:
         info = export(flue, path, blobs=blobs, tenant=tenant)
     call.out.emit(info.to_wire(), lambda: _show_info(call, info))
 
 
 @snapshot.command("inspect")
-@click.argument("path", metavar="FILE")
+@click.argument("path", metavar="FILE", type=click.Path(exists=True, dir_okay=False))
 @pass_invocation
 def inspect_command(call: Invocation, path: str) -> None:
     """Verify every checksum of FILE and say what is in it. No database is needed."""
@@ -46,7 +54,7 @@ def inspect_command(call: Invocation, path: str) -> None:
 
 
 @snapshot.command("import")
-@click.argument("path", metavar="FILE")
+@click.argument("path", metavar="FILE", type=click.Path(exists=True, dir_okay=False))
 @click.option(
     "--mode",
     type=click.Choice(["refuse", "replace", "merge"]),

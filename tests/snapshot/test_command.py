@@ -54,3 +54,32 @@ def test_a_damaged_file_and_a_foreign_schema_have_their_exit_codes(tmp_path: Pat
     assert (code, failure["error"]["code"]) == (1, "snapshot_invalid")
     code, _, failure = call(capsys, "snapshot", "export", str(tmp_path / "x.snap"), "--url", f"sqlite:///{tmp_path / 'new.db'}")
     assert (code, failure["error"]["code"]) == (4, "schema_version_unsupported")
+
+
+def test_a_file_that_is_there_is_replaced_only_by_force(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    url, target = f"sqlite:///{tmp_path / 'a.db'}", tmp_path / "a.snap"
+    assert run(["upgrade", "--url", url]) == 0
+    capsys.readouterr()
+    target.write_text("precious")
+    code, _, failure = call(capsys, "snapshot", "export", str(target), "--url", url)
+    assert (code, failure["error"]["code"]) == (2, "configuration_invalid")
+    assert "--force" in failure["error"]["remedy"]
+    assert target.read_text() == "precious"
+    assert call(capsys, "snapshot", "export", str(target), "--url", url, "--force")[0] == 0
+    assert call(capsys, "snapshot", "inspect", str(target))[0] == 0
+
+
+@pytest.mark.parametrize("name", [".", "-"])
+def test_an_export_goes_into_a_file(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(["upgrade", "--url", "sqlite:///a.db"]) == 0
+    capsys.readouterr()
+    code, _, failure = call(capsys, "snapshot", "export", name, "--url", "sqlite:///a.db")
+    assert (code, failure["error"]["code"]) == (2, "usage")
+    assert [path.name for path in tmp_path.iterdir() if not path.name.startswith("a.db")] == []
+
+
+@pytest.mark.parametrize("command", ["inspect", "import"])
+def test_a_file_that_is_not_there_is_wrong_usage(command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, failure = call(capsys, "snapshot", command, str(tmp_path / "none.snap"), "--url", f"sqlite:///{tmp_path / 'a.db'}")
+    assert (code, failure["error"]["code"]) == (2, "usage")
