@@ -38,9 +38,10 @@ async def verify(
         for artifact in page:
             if limit is not None and report.checked >= limit:
                 return report
-            size, reason = 0, None
             if artifact.store is None or artifact.store == stores.options.label:
                 size, reason = await _examine(runtime, store, artifact)
+            else:
+                size, reason = 0, "moved"
             if reason is not None and await runtime.rows(rows.is_stored, artifact.id):
                 found = VerifyFinding(id=artifact.id, tenant=artifact.tenant, storage_key=artifact.storage_key, reason=reason)
                 report.findings.append(found)

@@ -100,7 +100,10 @@ def list_artifacts(call: Invocation, /, **given: Any) -> None:
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Check at most so many.")
 @pass_invocation
 def verify(call: Invocation, tenant: str | None, cursor: str | None, limit: int | None) -> Exit:
-    """Read the stored bytes again and compare their digests. Exit code 1 when something is missing or damaged."""
+    """Read the stored bytes again and compare their digests.
+
+    Exit code 1 when something is missing or damaged, or was moved to another store than the configured one.
+    """
     reached: list[VerifyReport] = []
     with call.flue() as flue, call.out.progress() as bar:
         task = bar.add_task("artifacts", total=flue.artifacts.totals()[0] if tenant is None and cursor is None else None)
@@ -150,9 +153,9 @@ def transfer(
     parallel: int,
     dry_run: bool,
 ) -> None:
-    """Copy all artifacts to another store, verifying digests, and switch their rows when every byte is there.
+    """Copy all artifacts to another store and switch their rows to it.
 
-    May be interrupted and run again. The source keeps its bytes. Restart the application with the new store right after it; what was
+    Digests are verified, and rows are switched when every byte is there. May be interrupted and run again. The source keeps its bytes. Restart the application with the new store right after it; what was
     put in between is moved by running it once more.
     """
     options = (_store_options(call, source, from_env_file), _store_options(call, target, to_env_file))
@@ -221,8 +224,12 @@ def _rename(temporary: str, target: Path, force: bool) -> None:
 def _show_verified(call: Invocation, report: VerifyReport) -> None:
     if report.findings:
         rows = [(found.tenant, found.id, found.reason, found.storage_key) for found in report.findings]
-        call.out.table(["tenant", "artifact", "found", "key"], rows, title="Damaged")
-    call.out.line(f"{report.checked} checked, {counted(report.bytes_read, 'byte')} read, {len(report.findings)} damaged.")
+        call.out.table(["tenant", "artifact", "found", "key"], rows, title="Not as they were stored")
+    moved = sum(found.reason == "moved" for found in report.findings)
+    damaged = f"{len(report.findings) - moved} damaged" + (f", {moved} in another store" if moved else "")
+    call.out.line(f"{report.checked} checked, {counted(report.bytes_read, 'byte')} read, {damaged}.")
+    if moved:
+        call.out.line("What to do: Set FLUE_ARTIFACTS to the store that `flue-sqla artifacts transfer` moved the artifacts to.")
     if report.cursor is not None:
         call.out.line(f"Continue with --cursor {report.cursor}", style="dim")
 

@@ -40,7 +40,10 @@ class ArtifactPage(Record):
 
 
 class VerifyFinding(Record):
-    """An artifact whose bytes are not what was stored; ``reason`` is ``missing``, ``corrupt`` or ``unreadable``."""
+    """An artifact whose bytes are not what was stored, or cannot be read here.
+
+    ``reason`` is ``missing``, ``corrupt``, ``unreadable``, or ``moved``: the row names another store than the configured one.
+    """
 
     id: str
     tenant: str

@@ -80,6 +80,7 @@ def test_everything_moves_and_the_old_bytes_stay(make: Any, source: StoreOptions
                 assert caught.value.meta["reason"] == "moved"
                 assert "FLUE_ARTIFACTS" in caught.value.remedy
         assert new.artifacts.verify().ok
+        assert {found.id: found.reason for found in old.artifacts.verify().findings} == dict.fromkeys(stored, "moved")
         assert new.artifacts.sweep(grace_ms=-60_000, repair=True).clean
         assert old.artifacts.sweep(grace_ms=-60_000, repair=True).clean, "what moved away is neither lost nor orphaned"
         assert stored_keys(source) == keys
