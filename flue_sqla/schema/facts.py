@@ -105,19 +105,25 @@ def _try(connection: sa.Connection, ways: SchemaDialect, statement: sa.Executabl
 def examine(connection: sa.Connection, ways: SchemaDialect, placement: Placement) -> Facts:
     """Look at the catalog first, then at what is there. Never fails for a missing table."""
     names = frozenset(str(name) for name in connection.scalars(ways.relations(placement.schema), execution_options=NO_TRANSLATION))
-    stamps: Mapping[str, str] = {}
-    if META_TABLE in names:
-        meta = meta_table(placement.schema)
-        statement = sa.select(meta.c.key, meta.c.value).where(meta.c.key.in_(_KEYS))
-        stamps = _stamps(tuple(row) for row in connection.execute(statement, execution_options=NO_TRANSLATION))
+    stamps = _read_stamps(connection, placement) if META_TABLE in names else {}
     versions = None
     if _has_version_table(connection, placement, names):
         statement = sa.select(_version_table(placement).c[_VERSION])
         versions = tuple(connection.scalars(statement, execution_options=NO_TRANSLATION))
-    tables = names - {META_TABLE}
+    tables = names if stamps is None else names - {META_TABLE}
     if placement.branch:
         tables -= {placement.version_table}
-    return Facts(stamps, versions, tables, ways.foreign_layout(connection, placement.schema, tables))
+    return Facts(stamps or {}, versions, tables, ways.foreign_layout(connection, placement.schema, tables))
+
+
+def _read_stamps(connection: sa.Connection, placement: Placement) -> dict[str, str] | None:
+    """What the table holds; None where it is one of somebody else's, without our columns."""
+    meta = meta_table(placement.schema)
+    columns = {str(column["name"]) for column in sa.inspect(connection).get_columns(META_TABLE, schema=placement.schema)}
+    if not columns >= {column.name for column in meta.c}:
+        return None
+    statement = sa.select(meta.c.key, meta.c.value).where(meta.c.key.in_(_KEYS))
+    return _stamps(tuple(row) for row in connection.execute(statement, execution_options=NO_TRANSLATION))
 
 
 def _has_version_table(connection: sa.Connection, placement: Placement, names: frozenset[str]) -> bool:

@@ -107,6 +107,12 @@ def test_row_5_also_beside_an_empty_meta_table(database: Database) -> None:
     _refused(database, VerdictKind.REFUSED_UNVERSIONED, "unversioned")
 
 
+def test_row_5_counts_a_table_that_only_has_the_name_of_the_stamps(database: Database) -> None:
+    execute(database, "CREATE TABLE flue_meta (id INTEGER)")
+    error = _refused(database, VerdictKind.REFUSED_UNVERSIONED, "unversioned")
+    assert "flue_meta" in str(error)
+
+
 @pytest.mark.databases("postgres")
 def test_row_5_counts_views_on_postgresql(database: Database) -> None:
     execute(database, "CREATE VIEW flue_view AS SELECT 1 AS one")
