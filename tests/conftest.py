@@ -9,6 +9,9 @@ import pytest
 
 pytest_plugins = ["tests.databases.fixtures", "tests.databases.stores"]
 
+# Here, since tests of several folders use them, and only what is not imported yet can be rewritten.
+pytest.register_assert_rewrite("flue_sqla.testing.contracts", "flue_sqla.testing.machine")
+
 # No deadline: on a busy machine it says nothing about the code. A build judges a change and not the luck of the draw, so there the
 # examples are the same each time; everywhere else each run looks at new ones.
 hypothesis.settings.register_profile("flue", deadline=None)

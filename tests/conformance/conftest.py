@@ -10,8 +10,6 @@ from flue_sqla.testing.harness import empty, open_stores
 from flue_sqla.testing.stores import Stores
 from tests.databases.servers import Servers
 
-pytest.register_assert_rewrite("flue_sqla.testing.contracts", "flue_sqla.testing.machine")
-
 
 @pytest.fixture(scope="session", params=["blocking", "awaited"])
 def opened(servers: Servers, database_name: str, request: pytest.FixtureRequest) -> Iterator[Stores]:
