@@ -254,9 +254,15 @@ def _unknown_variables(names: Iterable[str]) -> list[str]:
     unknown = []
     for name in sorted(names):
         if name.startswith(_PREFIX) and not name.startswith(_TESTS) and name not in known:
-            meant = difflib.get_close_matches(name, prefixed, n=1, cutoff=_RESEMBLING)
+            meant = _completions(name, prefixed) or difflib.get_close_matches(name, prefixed, n=1, cutoff=_RESEMBLING)
             unknown.append(f"{name} (did you mean {prefixed[meant[0]]}?)" if meant else name)
     return unknown
+
+
+def _completions(name: str, known: Iterable[str]) -> list[str]:
+    """Names with all words of this one and more, the shortest first; one word alone could mean too many."""
+    words = set(name.removeprefix(_PREFIX).split("_"))
+    return sorted((other for other in known if len(words) > 1 and words < set(other.split("_"))), key=len)
 
 
 def _report(problems: Iterable[Problem]) -> ConfigurationError:

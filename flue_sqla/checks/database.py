@@ -114,7 +114,7 @@ class DatabaseChecks:
         if not verdict.compatible:
             remedy = verdict.remedy
             if verdict.migratable:
-                remedy = f"Run `flue-sqla check --init`, or: {remedy}"
+                remedy = f"{remedy} Here `flue-sqla check --init` does it too."
             raise type(verdict.error())(verdict.message, remedy=remedy)
         if verdict.revision != HEAD:
             raise Warned(verdict.message, "Deploy the release that the database was migrated with.")

@@ -155,8 +155,8 @@ def transfer(
 ) -> None:
     """Copy all artifacts to another store and switch their rows to it.
 
-    Digests are verified, and rows are switched when every byte is there. May be interrupted and run again. The source keeps its bytes. Restart the application with the new store right after it; what was
-    put in between is moved by running it once more.
+    Digests are verified, and rows are switched when every byte is there. May be interrupted and run again. The source keeps its bytes.
+    Restart the application with the new store right after it; what was put in between is moved by running it once more.
     """
     options = (_store_options(call, source, from_env_file), _store_options(call, target, to_env_file))
     with call.flue() as flue, call.out.progress() as bar:

@@ -39,4 +39,5 @@ def _show(call: Invocation, report: CheckReport) -> None:
         if step.remedy:
             call.out.line(f"{step.name}: {step.remedy}", style=_STYLES[step.status.value])
     found = {"Storage": report.storage_backend, "schema": report.schema_revision, "format": report.format_version}
-    call.out.line(", ".join(f"{name} {value}" for name, value in found.items() if value is not None), style="dim")
+    if known := [f"{name} {value}" for name, value in found.items() if value is not None]:
+        call.out.line(", ".join(known), style="dim")

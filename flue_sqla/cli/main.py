@@ -60,7 +60,7 @@ def run(arguments: Sequence[str]) -> int:
     except click.ClickException as error:
         call.json = call.json or "--json" in arguments
         context = getattr(error, "ctx", None)
-        remedy = f"Run '{context.command_path} --help'." if context is not None else ""
+        remedy = f"Run '{context.command_path} --help'." if context is not None else "Add --help to the command."
         call.out.refusal(Code.USAGE, error.format_message(), remedy=remedy, exit_with=Exit.USAGE)
         return Exit.USAGE
     except (click.Abort, KeyboardInterrupt):

@@ -13,6 +13,7 @@ from flue_sqla.wire import format_timestamp
 __all__ = ["age", "age_of", "moment"]
 
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_LONGEST: Final = timedelta(days=36_525)
 _AGE: Final = re.compile(r"(\d+)\s*([smhdw])")
 
 
@@ -21,7 +22,13 @@ def age(text: str) -> timedelta:
     found = _AGE.fullmatch(text.strip())
     if found is None:
         raise click.BadParameter(f"{text!r} is no age; write 90s, 15m, 12h, 30d or 4w.")
-    return timedelta(**{_UNITS[found[2]]: int(found[1])})
+    try:
+        given = timedelta(**{_UNITS[found[2]]: int(found[1])})
+    except OverflowError:
+        given = timedelta.max
+    if given > _LONGEST:
+        raise click.BadParameter(f"{text!r} is longer ago than anything can be.")
+    return given
 
 
 def moment(ms: int | None) -> str | None:

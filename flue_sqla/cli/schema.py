@@ -108,20 +108,25 @@ def upgrade(call: Invocation, lock_timeout_ms: int | None) -> None:
 )
 @click.option("--adopt", is_flag=True, help="For a database that a Flue 2.x server created, instead of an empty one.")
 @click.option("--grants", is_flag=True, help="The least rights of an application's role and of a migrating role instead.")
-@click.option("--app-role", metavar="NAME", default="flue_app", show_default=True, help="With --grants: the application's role.")
-@click.option("--migrator-role", metavar="NAME", default="flue_migrator", show_default=True, help="With --grants: the migrating role.")
+@click.option("--app-role", metavar="NAME", help="With --grants: the application's role; default flue_app.")
+@click.option("--migrator-role", metavar="NAME", help="With --grants: the migrating role; default flue_migrator.")
 @pass_invocation
-def sql(call: Invocation, dialect: str | None, adopt: bool, grants: bool, app_role: str, migrator_role: str) -> Exit:
+def sql(call: Invocation, dialect: str | None, adopt: bool, grants: bool, app_role: str | None, migrator_role: str | None) -> Exit:
     """Print SQL for a database administrator; nothing is connected to.
 
     The DDL of this release as a script, or with --grants the statements that give two roles what they need.
     """
+    if grants and adopt:
+        raise click.UsageError("--adopt is about the DDL, and --grants prints none.")
+    if not grants and (app_role or migrator_role):
+        raise click.UsageError("--app-role and --migrator-role belong to --grants.")
     settings = call.settings()
     chosen = dialect or _dialect_of(settings.database_url)
     if grants:
         from flue_sqla.schema import grants as rights
 
-        text = rights.sql(chosen, schema=settings.schema_name, app_role=app_role, migrator_role=migrator_role)
+        roles = {"app_role": app_role or "flue_app", "migrator_role": migrator_role or "flue_migrator"}
+        text = rights.sql(chosen, schema=settings.schema_name, **roles)
     else:
         from flue_sqla.schema.migrate import offline_sql
 

@@ -38,6 +38,10 @@ def normalize_url(url: str | sa.URL, *, asynchronous: bool = False) -> sa.URL:
     Raises:
         ConfigurationError: not a database URL, or of a database that is not supported.
     """
+    if not isinstance(url, str | sa.URL):
+        raise ConfigurationError(
+            f"A database URL is a text or a sqlalchemy.URL, found {type(url).__name__}.", remedy="Give an engine as engine=…."
+        )
     try:
         parsed = sa.make_url(url)
     except (ArgumentError, ValueError):

@@ -93,7 +93,7 @@ def _head(ways: SchemaDialect, *, adopt: bool) -> Iterator[str]:
         yield "flue_sqla: adopts a database that a Flue 2.x server created (format_version 1, or schema_version 8). Not for an empty one."
         yield "Existing tables are not verified by this script: run `flue-sqla verify` afterwards."
     else:
-        yield "flue_sqla: for an EMPTY database or schema. For one that a Flue 2.x server created, generate it with -x adopt=yes."
+        yield "flue_sqla: for an EMPTY database or schema. For one that a Flue 2.x server created use --adopt (alembic: -x adopt=yes)."
     yield "It stops at its first INSERT where the database is not what it is for: run it so that an error ends it."
     if ways.index_if_not_exists:
         yield "It may be run again, after an interruption or by mistake."

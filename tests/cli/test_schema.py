@@ -194,6 +194,17 @@ def test_grants_name_both_roles(dialect: str, command: Command) -> None:
     assert "shop_owner" in printed["sql"]
 
 
+@pytest.mark.parametrize("options", [("--grants", "--adopt"), ("--app-role", "shop"), ("--migrator-role", "shop_owner")])
+def test_sql_refuses_options_that_would_be_ignored(options: tuple[str, ...], command: Command) -> None:
+    code, refusal = command("sql", "--dialect", "postgresql", *options)
+    assert (code, refusal["error"]["code"]) == (2, "usage")
+
+
+def test_the_script_names_the_option_for_a_database_of_a_flue_server(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["sql", "--dialect", "sqlite"]) == 0
+    assert "--adopt" in capsys.readouterr().out.splitlines()[0]
+
+
 def test_people_read_the_verdict_in_words(migrated: Database, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["current", "--url", migrated.url]) == 0
     assert capsys.readouterr().out.startswith("current: ")

@@ -76,6 +76,8 @@ def test_an_empty_variable_is_unset() -> None:
         ("FLUE_DB_URL", "FLUE_DB_URL (did you mean DATABASE_URL?)"),
         ("FLUE_SCHEMA_NAME", "FLUE_SCHEMA_NAME (did you mean FLUE_SCHEMA?)"),
         ("FLUE_ARTIFACTS_URL", "FLUE_ARTIFACTS_URL (did you mean FLUE_ARTIFACTS?)"),
+        ("FLUE_S3_SECRET", "FLUE_S3_SECRET (did you mean FLUE_S3_SECRET_ACCESS_KEY?)"),
+        ("FLUE_S3_KEY", "FLUE_S3_KEY (did you mean FLUE_S3_ACCESS_KEY_ID?)"),
         ("FLUE_S3_SECRET_KEY", "FLUE_S3_SECRET_KEY (did you mean FLUE_S3_SECRET_ACCESS_KEY?)"),
         ("FLUE_COLOUR", ": FLUE_COLOUR."),
     ],

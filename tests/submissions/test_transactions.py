@@ -305,6 +305,9 @@ def test_an_engine_or_session_of_the_other_face_is_refused_in_words() -> None:
         Flue(engine=async_engine)  # type: ignore[arg-type]
     with pytest.raises(ConfigurationError, match="found Engine"):
         AsyncFlue(engine=engine)  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match="found Engine") as caught:
+        Flue(engine)  # type: ignore[arg-type]
+    assert "engine=" in caught.value.remedy
     flue = Flue(engine=engine)
     for target in (AsyncSession(async_engine), engine):
         with pytest.raises(ConfigurationError, match="binds a Session or a Connection"):
