@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,8 +13,10 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
 from sqlalchemy.orm import Session
+from sqlalchemy.util import await_only
 
 from flue_sqla import AttachmentRef
+from flue_sqla.artifacts.local import LocalUpload
 from flue_sqla.dialects import implementation
 from flue_sqla.errors import ArtifactStoreError
 from flue_sqla.repositories import attachments, offloading
@@ -27,6 +30,13 @@ REF = AttachmentRef.of("att_1", "image/png", LARGE)
 @pytest.fixture
 def blocking(migrated: Database, tmp_path: Path) -> Iterator[Offloading]:
     made = Offloading(migrated, tmp_path / "artifacts", None)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def awaited(migrated: Database, tmp_path: Path, runner: asyncio.Runner) -> Iterator[Offloading]:
+    made = Offloading(migrated, tmp_path / "artifacts", runner.run)
     yield made
     made.close()
 
@@ -172,3 +182,52 @@ def test_bytes_that_are_gone_because_the_attachment_is_another_by_now(blocking: 
 
     monkeypatch.setattr(blocking.flue._offload, "read", too_late)
     assert blocking.data() == other
+
+
+# -- cancelled ------------------------------------------------------------------------------------------------------------------
+
+
+async def put_cancelled_when(offloading: Offloading, reached: asyncio.Event) -> None:
+    put = asyncio.create_task(offloading.flue.attachments.put(PATH, REF, LARGE, CONVERSATION))
+    await asyncio.wait_for(reached.wait(), 20)
+    put.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await put
+
+
+@pytest.mark.parametrize("step", ["send", "complete"])
+def test_a_put_that_is_cancelled_during_its_upload(
+    awaited: Offloading, runner: asyncio.Runner, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    reached, done = asyncio.Event(), getattr(LocalUpload, step)
+    loop = runner.get_loop()
+
+    def notice(self: LocalUpload, *arguments: Any) -> None:
+        loop.call_soon_threadsafe(reached.set)
+        done(self, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LocalUpload, step, notice)
+        runner.run(put_cancelled_when(awaited, reached))
+    assert awaited.is_empty()
+    awaited.put()
+    assert awaited.data() == LARGE
+
+
+def test_a_put_that_is_cancelled_before_its_commit(awaited: Offloading, runner: asyncio.Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether a commit was sent cannot be known, so the bytes are left to a sweep; of the rows there is none."""
+    reached, link = asyncio.Event(), attachments.link_artifact
+
+    def then_wait(*arguments: Any) -> None:
+        link(*arguments)
+        reached.set()
+        await_only(asyncio.sleep(60))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(attachments, "link_artifact", then_wait)
+        runner.run(put_cancelled_when(awaited, reached))
+    for table in ("flue_attachments", "flue_artifacts", "flue_offloaded_attachments"):
+        assert awaited.rows(table) == []
+    awaited.put()
+    assert len(awaited.call(awaited.flue.artifacts.sweep, grace_ms=-10_000, repair=True).orphans) == len(awaited.files) == 1
+    assert awaited.data() == LARGE

@@ -220,11 +220,18 @@ def test_a_store_that_fails_leaves_nothing(offloading: Offloading, monkeypatch: 
     assert offloading.data() == LARGE
 
 
-def test_rows_that_fail_leave_no_bytes(offloading: Offloading) -> None:
-    offloading.database.admin_execute("DROP TABLE flue_offloaded_attachments")
+def test_rows_that_fail_leave_no_bytes(offloading: Offloading, monkeypatch: pytest.MonkeyPatch) -> None:
+    complete = LocalUpload.complete
+
+    def then_break(self: LocalUpload) -> None:
+        complete(self)
+        assert len(offloading.files) == 1
+        offloading.database.admin_execute("DROP TABLE flue_offloaded_attachments")
+
+    monkeypatch.setattr(LocalUpload, "complete", then_break)
     with pytest.raises(Exception, match="flue_offloaded_attachments"):
         offloading.put()
-    assert offloading.files == []
+    assert offloading.files == offloading.rows("flue_attachments") == offloading.rows("flue_artifacts") == []
 
 
 def test_bytes_that_a_sweep_took_meanwhile(offloading: Offloading, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -305,6 +312,18 @@ def test_in_a_unit_the_rows_follow_its_transaction(migrated: Database, tmp_path:
             unit.attachments.put(PATH, AttachmentRef.of("att_1", "image/png", LARGE * 2), LARGE * 2, CONVERSATION)
     assert offloading.data() == LARGE
     assert len(offloading.files) == 1
+    offloading.close()
+
+
+def test_in_a_unit_what_is_in_the_table_already_stays_there(migrated: Database, tmp_path: Path) -> None:
+    offloading = Offloading(migrated, tmp_path / "artifacts", None)
+    plain = offloading.sibling(above=None)
+    plain.put()
+    with offloading.flue.begin() as unit:
+        unit.attachments.put(PATH, AttachmentRef.of("att_1", "image/png", LARGE), LARGE, CONVERSATION)
+    assert offloading.data() == LARGE
+    assert offloading.files == offloading.rows("flue_artifacts") == []
+    plain.close()
     offloading.close()
 
 
