@@ -17,7 +17,8 @@ _IN_QUERY: Final = re.compile(r"[?&;][^=&;]*(?:pass|secret|token|key)[^=&;]*=([^
 _SHORTEST_WORD: Final = 4
 """A shorter secret occurs by chance in any text: it is told by where it stands, as in ``//user:x@`` and ``password=x``."""
 _USER: Final = r"(//[^\s/@:]*:)(?:{})(?=@)"
-_NAMED: Final = r"((?i:pass|pwd|secret|token|key)[\w-]*[\"']?\s*[=:]\s*[\"']?)(?:{})(?!\w)"
+_NAMED: Final = r"((?i:pass|pwd|secret|token|key)[\w-]*[\"']?\s*[=:](?!\s*[\"']?\*\*\*)\s*[\"']?)(?:{})(?!\w)"
+"""What is hidden already is passed over: the blank and the quote before it may themselves be a spelling of a short secret."""
 _READ: Final = re.compile(r"^(FLUE_|FLUENT_|DATABASE_URL$|AWS_|PG|MYSQL_)")
 
 
