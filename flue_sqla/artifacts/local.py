@@ -7,6 +7,7 @@ import re
 import secrets
 import stat
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -84,9 +85,10 @@ class LocalStore:
             if not (self._root / _INCOMING).is_dir():
                 return 0
             for entry in os.scandir(self._root / _INCOMING):
-                if _OURS.match(entry.name) and entry.stat(follow_symlinks=False).st_mtime_ns // 1_000_000 < older_than:
-                    os.unlink(entry.path)
-                    discarded += 1
+                with suppress(FileNotFoundError):  # it has just been completed or aborted
+                    if _OURS.match(entry.name) and entry.stat(follow_symlinks=False).st_mtime_ns // 1_000_000 < older_than:
+                        os.unlink(entry.path)
+                        discarded += 1
         return discarded
 
     def create(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -186,3 +187,18 @@ def test_another_filesystem_is_named_by_its_scheme_alone(migrated: Database) -> 
     assert caught.value.meta == {"operation": "connect", "key": None, "reason": "unreachable", "scheme": "ftp"}
     assert "ftp://" in caught.value.remedy
     assert "pass-word" not in f"{caught.value!r} {caught.value} {caught.value.remedy} {caught.value.__cause__!r}"
+
+
+def test_a_sweep_looks_while_an_upload_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = local.LocalStore(tmp_path)
+    upload, scan = store.begin("tenant/one"), os.scandir
+    upload.send(b"x")
+
+    def then_end(folder: Any) -> Any:
+        entries = list(scan(folder))
+        upload.abort()
+        return iter(entries)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "scandir", then_end)
+        assert store.discard_uploads(time.time_ns() // 1_000_000 + 60_000) == 0
