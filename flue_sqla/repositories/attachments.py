@@ -194,9 +194,9 @@ class Attachments:
         """The artifact first: where that waits for a sweep, nothing of the attachment is written yet."""
         if not insert_artifact(executor, self._scope.dialect, artifact):
             existing = self._existing(row, executor)
-            if existing is None or existing.kept is None or existing.kept.artifact_id != artifact.id:
+            if existing is None:
                 raise _swept(row)
-            return existing  # a replay after a lost answer
+            return existing  # this is a replay after a lost answer, or another put did it all
         for _ in range(_PRUNED_MEANWHILE):
             if self._insert_empty(row, executor):
                 link_artifact(executor, self._scope.dialect, row["stream_path"], row["attachment_id"], artifact)

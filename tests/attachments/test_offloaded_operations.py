@@ -174,6 +174,19 @@ def test_a_transfer_takes_them_along(offloading: Offloading, tmp_path: Path) -> 
     new.close()
 
 
+def test_an_instance_pruned_by_a_process_that_has_the_old_store(offloading: Offloading, tmp_path: Path) -> None:
+    """It cannot remove the bytes, and leaves that to a sweep of the store that has them."""
+    offloading.put()
+    target = tmp_path / "elsewhere"
+    with Flue(offloading.database.url) as flue:
+        flue.artifacts.transfer(StoreOptions(url=str(offloading.folder)), StoreOptions(url=str(target)))
+    offloading.call(offloading.flue.prune, instances=[INSTANCE])
+    new = offloading.sibling(folder=target)
+    assert len(new.call(new.flue.artifacts.sweep, grace_ms=NOW, repair=True).deleting) == 1
+    assert new.files == new.rows("flue_artifacts") == []
+    new.close()
+
+
 @pytest.mark.databases("sqlite", "postgres")
 def test_a_snapshot_carries_them(offloading: Offloading, tmp_path: Path) -> None:
     offloading.put()

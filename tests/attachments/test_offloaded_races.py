@@ -153,6 +153,25 @@ def test_mysql_reads_every_table_of_what_a_put_met_as_it_is_now() -> None:
 
 
 @pytest.mark.parametrize("target", [sa.Connection, Session])
+def test_a_bound_transaction_holds_nothing_during_the_upload(blocking: Offloading, monkeypatch: pytest.MonkeyPatch, target: Any) -> None:
+    """Not even a connection or a snapshot, where the put is its first statement."""
+    upload, begun = blocking.flue._offload.upload, []
+    made = blocking.flue.engine.connect() if target is sa.Connection else Session(blocking.flue.engine)
+    with made as session:
+        unit = blocking.flue.bind(session)
+
+        def look(*arguments: Any) -> Any:
+            begun.append(session.in_transaction())
+            return upload(*arguments)
+
+        monkeypatch.setattr(unit._offload, "upload", look)
+        unit.attachments.put(PATH, REF, LARGE, CONVERSATION)
+        session.commit()
+    assert begun == [False]
+    assert blocking.data() == LARGE
+
+
+@pytest.mark.parametrize("target", [sa.Connection, Session])
 def test_a_rollback_to_a_savepoint_takes_the_rows_and_leaves_the_bytes_to_a_sweep(blocking: Offloading, target: Any) -> None:
     made = blocking.flue.engine.connect() if target is sa.Connection else Session(blocking.flue.engine)
     with made as session, session.begin():

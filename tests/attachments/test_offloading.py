@@ -252,6 +252,22 @@ def test_bytes_that_a_sweep_took_meanwhile(offloading: Offloading, monkeypatch: 
     assert offloading.data() == LARGE
 
 
+def test_bytes_that_a_sweep_took_while_another_put_them(offloading: Offloading, monkeypatch: pytest.MonkeyPatch) -> None:
+    complete, other = LocalUpload.complete, Offloading(offloading.database, offloading.folder, None)
+
+    def then_sweep(self: LocalUpload) -> None:
+        complete(self)
+        monkeypatch.undo()
+        assert len(other.flue.artifacts.sweep(grace_ms=-10_000, repair=True).orphans) == 1
+        other.put()
+
+    monkeypatch.setattr(LocalUpload, "complete", then_sweep)
+    offloading.put()
+    assert offloading.data() == LARGE
+    assert len(offloading.files) == 1
+    other.close()
+
+
 def test_lost_and_damaged_bytes_are_reported(offloading: Offloading) -> None:
     offloading.put()
     (file,) = offloading.files
