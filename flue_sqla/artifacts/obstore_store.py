@@ -10,6 +10,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from importlib.util import find_spec
 from typing import Any
 
 from flue_sqla.artifacts.failures import failure
@@ -104,7 +105,16 @@ class ObstoreStore:
             return url
 
     async def discard_uploads(self, older_than: int) -> int | None:
-        return None  # obstore has no call that lists them: a lifecycle rule of the bucket has to
+        # obstore has no call that lists them: where s3fs is not there to do it, a lifecycle rule of the bucket has to.
+        if find_spec("s3fs") is None:
+            return None
+        from flue_sqla.artifacts.s3 import S3Store
+
+        other = S3Store(self._options)
+        try:
+            return await other.discard_uploads(older_than)
+        finally:
+            await other.close()
 
     async def create(self) -> None:
         raise failure("create the bucket", None, "unsupported", detail="obstore cannot create buckets; use artifact_engine=s3fs once")

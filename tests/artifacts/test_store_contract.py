@@ -183,11 +183,11 @@ def test_a_link_out_of_the_folder_is_not_followed(store: ObjectStore, place: Sto
             attempt()
 
 
-@places("folder", "seaweedfs-s3fs")
+@places("folder", *S3_PLACES)
 def test_old_unfinished_uploads_are_found(store: ObjectStore) -> None:
     upload = store.begin(KEY)
-    upload.send(os.urandom(5 * MIB))
-    upload.send(os.urandom(5 * MIB))
+    for _ in range(4):
+        upload.send(os.urandom(5 * MIB))
     now = time.time_ns() // 1_000_000
     assert store.discard_uploads(now - 3_600_000) == 0, "an upload that is alive"
     assert store.discard_uploads(now + 60_000) == 1
@@ -195,6 +195,14 @@ def test_old_unfinished_uploads_are_found(store: ObjectStore) -> None:
         upload.complete()
     upload.abort()
     assert store.stat(KEY) is None
+
+
+@places("seaweedfs-obstore")
+def test_obstore_alone_cannot_tell_which_uploads_are_unfinished(store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    from flue_sqla.artifacts import obstore_store
+
+    monkeypatch.setattr(obstore_store, "find_spec", lambda name: None)
+    assert store.discard_uploads(time.time_ns() // 1_000_000) is None
 
 
 @places("seaweedfs-s3fs", "seaweedfs-obstore")
