@@ -20,6 +20,7 @@ from flue_sqla.artifacts.local import LocalUpload
 from flue_sqla.dialects import implementation
 from flue_sqla.errors import ArtifactStoreError
 from flue_sqla.repositories import attachments, offloading
+from flue_sqla.repositories.retention import instances
 from tests.attachments.conftest import CONVERSATION, LARGE, PATH, Offloading
 from tests.databases.contract import Database
 
@@ -99,6 +100,24 @@ def test_a_prune_that_overtakes_a_put_of_an_id_used_before_loses_no_bytes(blocki
     monkeypatch.undo()
     blocking.flue.artifacts.sweep(grace_ms=-10_000, repair=True)
     assert blocking.data() == LARGE
+    assert len(blocking.files) == 1
+
+
+@pytest.mark.databases("postgres")
+def test_a_put_that_a_prune_no_longer_sees_keeps_its_bytes(blocking: Offloading, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It commits after the attachments of the instance are removed, and before their artifacts are."""
+    blocking.put(id="before")
+    release = instances.release_removed
+
+    def put_first(*arguments: Any) -> Any:
+        in_another_thread(blocking.put)
+        return release(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(instances, "release_removed", put_first)
+        blocking.flue.prune(instances=[INSTANCE])
+    blocking.flue.artifacts.sweep(grace_ms=-10_000, repair=True)
+    assert (blocking.data("before"), blocking.data()) == (None, LARGE)
     assert len(blocking.files) == 1
 
 
