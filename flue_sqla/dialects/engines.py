@@ -168,7 +168,12 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
 
 
 def _switch_to_wal(cursor: Any) -> None:
+    """Not somebody else's file, which may only be looked at: it is ours once it has tables of ours, and new while it has none."""
     try:
+        cursor.execute("SELECT count(*), sum(name GLOB 'flue_*') FROM sqlite_master")
+        tables, ours = cursor.fetchone()
+        if tables and not ours:
+            return
         cursor.execute("PRAGMA journal_mode=WAL")
         cursor.fetchone()
     except Exception as error:

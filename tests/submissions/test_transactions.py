@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
 import sys
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +17,8 @@ from flue_sqla import Flue
 from flue_sqla.asyncio import AsyncFlue
 from flue_sqla.dialects.engines import create_engine
 from flue_sqla.errors import ConfigurationError, InvalidInputError, MalformedRowError, SerializationConflict, SessionDeletionError
+from flue_sqla.schema.migrate import current
+from flue_sqla.schema.verdict import VerdictKind
 from flue_sqla.signals import QUEUE_TOPIC
 from tests.conversations.streams import append, owned_stream
 from tests.databases.contract import Database
@@ -215,6 +220,24 @@ def test_the_engines_that_we_make_for_sqlite_are_durable(tmp_path: object) -> No
         pragmas = {name: connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in ("journal_mode", "foreign_keys", "synchronous")}
     assert pragmas == {"journal_mode": "wal", "foreign_keys": 1, "synchronous": 2}
     engine.dispose()
+
+
+def test_a_sqlite_file_of_somebody_else_keeps_its_mode_until_it_is_migrated(tmp_path: Path) -> None:
+    path = tmp_path / "app.db"
+    with closing(sqlite3.connect(path)) as theirs:
+        theirs.execute("CREATE TABLE app (id INTEGER)")
+
+    def mode() -> str:
+        with closing(sqlite3.connect(path)) as looking:
+            return str(looking.execute("PRAGMA journal_mode").fetchone()[0])
+
+    with Flue(f"sqlite:///{path}") as flue:
+        assert current(flue.engine).kind is VerdictKind.EMPTY
+        assert mode() == "delete"
+        flue.boot()
+    with Flue(f"sqlite:///{path}") as flue:
+        flue.submissions.admit_direct(direct("one"))
+    assert mode() == "wal"
 
 
 @pytest.mark.databases("mariadb")
