@@ -141,6 +141,8 @@ class TarReader:
         """``size`` bytes; refuses a file that ends before."""
         data = _read(self._source, size)
         self.offset += len(data)
+        if len(data) < size and self.offset < BLOCK:
+            raise _damaged(self.offset, "it ends before anything that a snapshot begins with")
         if len(data) < size:
             raise SnapshotError(
                 f"The file is truncated: it ends at byte {self.offset}, in {what}.",

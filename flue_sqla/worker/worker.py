@@ -55,7 +55,7 @@ class Worker:
         concurrency: int = 16,
         timing: Timing | None = None,
     ) -> None:
-        if not agents:
+        if not agents or not isinstance(agents, Mapping):
             raise ConfigurationError("A worker needs at least one agent.", remedy='Worker(flue, agents={"name": handler}).')
         if concurrency < 1:
             raise ConfigurationError("concurrency is at least 1.", meta={"concurrency": concurrency})

@@ -52,6 +52,7 @@ def test_a_damaged_file_and_a_foreign_schema_have_their_exit_codes(tmp_path: Pat
     (tmp_path / "bad.snap").write_bytes(b"nothing of the kind")
     code, _, failure = call(capsys, "snapshot", "inspect", str(tmp_path / "bad.snap"))
     assert (code, failure["error"]["code"]) == (1, "snapshot_invalid")
+    assert "not an undamaged snapshot" in failure["error"]["message"], "a file of another kind is not called a truncated one"
     code, _, failure = call(capsys, "snapshot", "export", str(tmp_path / "x.snap"), "--url", f"sqlite:///{tmp_path / 'new.db'}")
     assert (code, failure["error"]["code"]) == (4, "schema_version_unsupported")
 

@@ -13,8 +13,10 @@ from fastapi import FastAPI
 from sqlalchemy import Column, Integer, MetaData, String, Table, insert, select
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
+from flue_sqla import Flue
 from flue_sqla.asyncio import AsyncFlue
-from flue_sqla.worker import BlockingContext, Context
+from flue_sqla.errors import ConfigurationError
+from flue_sqla.worker import BlockingContext, Context, Worker
 from tests.databases.contract import Database
 from tests.worker.support import TIMEOUT, working
 
@@ -97,3 +99,9 @@ async def test_nothing_blocks_the_hosts_event_loop(migrated: Database, aflue: As
     assert stored == [outcome.submission_id for outcome in outcomes]
     stall = stalls.of_the_loop - stalls.of_the_machine
     assert stall < LONGEST_STALL_SECONDS, f"the loop stood still for {stalls.of_the_loop:.3f} s, a thread for {stalls.of_the_machine:.3f} s"
+
+
+@pytest.mark.parametrize("agents", [{}, ["triage"], {"triage": "shop.triage"}])
+def test_a_worker_says_how_agents_are_given(agents: Any, memory_flue: Flue) -> None:
+    with pytest.raises(ConfigurationError):
+        Worker(memory_flue, agents=agents)
