@@ -67,6 +67,9 @@ class AttachmentOffload:
 
         return self._run(flow)
 
+    def has(self, artifact: Artifact) -> bool:
+        return self._run(lambda _, store: store.stat(artifact.storage_key)) is not None
+
     def discard(self, artifact: Artifact) -> None:
         self._run(lambda runtime, store: runtime.finish(flows.discard(store, artifact.storage_key)))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from functools import partial
+from itertools import count
 from typing import Any, Final, NamedTuple
 
 import sqlalchemy as sa
@@ -163,8 +164,9 @@ class Attachments:
             if existing is not None:
                 return existing
         artifact = self._offload.upload(ref, content)
+        tries = count(1)
         try:
-            stored = self._scope.write(partial(self._insert_offloaded, row, artifact))
+            stored = self._scope.write(lambda executor: self._insert_offloaded(row, artifact, next(tries), executor))
         except OutcomeUnknown:
             raise  # the rows may be there, so their bytes must stay: a sweep will tell
         except Exception:
@@ -190,13 +192,15 @@ class Attachments:
             return self._insert_cut(row, [b""], executor)
         return self._insert({**row, "bytes": b""}, b"", executor)
 
-    def _insert_offloaded(self, row: dict[str, Any], artifact: Artifact, executor: Executor) -> _Stored:
+    def _insert_offloaded(self, row: dict[str, Any], artifact: Artifact, nth: int, executor: Executor) -> _Stored:
         """The artifact first: where that waits for a sweep, nothing of the attachment is written yet."""
         if not insert_artifact(executor, self._scope.dialect, artifact):
             existing = self._existing(row, executor)
             if existing is None:
                 raise _swept(row)
             return existing  # this is a replay after a lost answer, or another put did it all
+        if nth > 1 and not self._offload.has(artifact):
+            raise _swept(row)  # the first try arrived after all, and its attachment was pruned since
         for _ in range(_PRUNED_MEANWHILE):
             if self._insert_empty(row, executor):
                 link_artifact(executor, self._scope.dialect, row["stream_path"], row["attachment_id"], artifact)

@@ -58,6 +58,14 @@ class Offload(Protocol):
         """
         ...
 
+    def has(self, artifact: Artifact) -> bool:
+        """Whether the bytes are there.
+
+        Raises:
+            ArtifactStoreError: the store failed.
+        """
+        ...
+
     def discard(self, artifact: Artifact) -> None:
         """Remove bytes whose row was never written; a failure is left to a sweep."""
         ...

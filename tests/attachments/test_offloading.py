@@ -23,6 +23,7 @@ from flue_sqla.errors import (
     InvalidInputError,
     OutcomeUnknown,
 )
+from flue_sqla.repositories import attachments
 from flue_sqla.repositories.artifacts import KEPT_TENANT
 from flue_sqla.testing.clock import ManualClock
 from flue_sqla.testing.contracts.attachments import PutGetContract
@@ -191,6 +192,36 @@ def test_a_lost_answer_costs_no_bytes(migrated: Database, tmp_path: Path, monkey
     proxy.close()
     assert offloading.data() == LARGE
     assert len(offloading.files) == len(offloading.rows("flue_artifacts")) == 1
+    offloading.close()
+
+
+@pytest.mark.databases("postgres", "mariadb")
+def test_an_attachment_pruned_while_its_put_was_without_an_answer(
+    migrated: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The replay would find no row, and insert it once more for bytes that are gone."""
+    proxy = LosingProxy(migrated.url)
+    offloading = Offloading(migrated, tmp_path / "artifacts", None)
+    insert, tries = attachments.insert_artifact, []
+
+    def then_prune(*arguments: Any) -> bool:
+        tries.append(True)
+        if len(tries) == 2:
+            offloading.flue.prune(instances=[("assistant", "agent-1")])
+        return insert(*arguments)
+
+    settings = FlueSettings(artifacts=str(tmp_path / "artifacts"), offload_attachments_above=ABOVE, notify=False)
+    with Flue(proxy.url, settings=settings) as flue, monkeypatch.context() as patch:
+        flue.submissions.has_unsettled()
+        upload = flue._offload.upload
+        patch.setattr(flue._offload, "upload", lambda *arguments: (upload(*arguments), proxy.lose("COMMIT"))[0])
+        patch.setattr(attachments, "insert_artifact", then_prune)
+        with pytest.raises(ArtifactConflictError):
+            flue.attachments.put(PATH, AttachmentRef.of("att_1", "image/png", LARGE), LARGE, CONVERSATION)
+    proxy.close()
+    assert offloading.is_empty()
+    offloading.put()
+    assert offloading.data() == LARGE
     offloading.close()
 
 
