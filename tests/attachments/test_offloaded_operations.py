@@ -13,7 +13,7 @@ import pytest
 from flue_sqla import AttachmentRef, Flue, FlueSettings, snapshot
 from flue_sqla.artifacts import StoreOptions
 from flue_sqla.artifacts.local import LocalStore
-from flue_sqla.errors import ArtifactStoreError, SchemaVersionError, SnapshotError
+from flue_sqla.errors import ArtifactStoreError, AttachmentConflictError, SchemaVersionError, SnapshotError
 from flue_sqla.schema.migrate import downgrade
 from flue_sqla.schema.verdict import VerdictKind
 from tests.attachments.conftest import ABOVE, CONVERSATION, LARGE, PATH, Offloading
@@ -142,6 +142,23 @@ def test_bytes_of_an_attachment_that_a_flue_server_deleted(offloading: Offloadin
     # The id is used again, with other bytes and in the table itself.
     offloading.put(b"small")
     assert offloading.data() == b"small"
+
+
+def test_an_id_that_is_used_again_before_a_sweep(offloading: Offloading) -> None:
+    """A Flue server deleted the attachment and stored another one, in the table; the old bytes go with the instance at the latest."""
+    offloading.put()
+    offloading.remove_as_flue_does("att_1")
+    plain = offloading.sibling(above=None)
+    plain.put(LARGE[::-1])
+    plain.close()
+    for _ in range(2):
+        assert offloading.data() == LARGE[::-1]
+        offloading.put(LARGE[::-1])
+        with pytest.raises(AttachmentConflictError):
+            offloading.put()
+        sweep(offloading)
+    offloading.call(offloading.flue.prune, instances=[INSTANCE])
+    assert offloading.is_empty()
 
 
 def test_verify_reads_them_too(offloading: Offloading) -> None:

@@ -340,6 +340,9 @@ def test_no_tenant_sees_the_bytes_of_attachments(offloading: Offloading) -> None
     for tenant in (KEPT_TENANT, f"{KEPT_TENANT} "):
         with pytest.raises(InvalidInputError):
             call(artifacts.put, b"mine", name="mine", tenant=tenant)
+    # Nor was anything marked that would go with the next sweep.
+    call(artifacts.sweep, grace_ms=-10_000, repair=True)
+    assert offloading.rows("flue_artifacts") == [(KEPT_TENANT, "stored")]
     assert offloading.data() == LARGE
 
 
