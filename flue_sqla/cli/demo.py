@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
+import shutil
+import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -140,12 +143,18 @@ def _show(call: Invocation, stage: Stage, document: dict[str, Any]) -> None:
     call.out.table(["", "count"], [*rows, ("seconds", round(document["milliseconds"] / 1000, 1))], title="The job")
     checks = [(check["guarantee"], check["found"], "held" if check["held"] else "BROKEN") for check in document["checks"]]
     call.out.table(["guarantee", "found", ""], checks, title="What was checked")
-    url = document["database"]
+    url, program = shlex.quote(document["database"]), _program()
     call.out.line(
         "All guarantees held." if document["ok"] else "Guarantees were broken.", style="bold green" if document["ok"] else "bold red"
     )
     call.out.line("To look closer:")
-    call.out.line(f"  flue-sqla status --url {url}")
-    call.out.line(f"  flue-sqla runs show {document['run_id']} --url {url}")
-    call.out.line(f"  FLUE_ARTIFACTS={stage.settings.artifacts} flue-sqla artifacts list --url {url}")
+    call.out.line(f"  {program} status --url {url}")
+    call.out.line(f"  {program} runs show {document['run_id']} --url {url}")
+    call.out.line(f"  FLUE_ARTIFACTS={shlex.quote(stage.settings.artifacts)} {program} artifacts list --url {url}")
     call.out.line(f"Logs of the workers: {stage.folder}")
+
+
+def _program() -> str:
+    """How the reader's shell finds this command: by its name, or as it was called, say from the virtual environment of `make demo`."""
+    called = sys.argv[0]
+    return "flue-sqla" if shutil.which("flue-sqla") or Path(called).name != "flue-sqla" else shlex.quote(called)

@@ -22,10 +22,8 @@ ROOT = Path(__file__).parents[2]
 FILES = 60
 
 
-def _demo(
-    *arguments: str, environment: dict[str, str] | None = None, folder: Path = ROOT, files: int = FILES
-) -> tuple[int, dict[str, Any]]:
-    command = [sys.executable, "-m", "flue_sqla.cli", "demo", "--json", "--limit", str(files), *arguments]
+def _demo(*arguments: str, environment: dict[str, str] | None = None, folder: Path = ROOT) -> tuple[int, dict[str, Any]]:
+    command = [sys.executable, "-m", "flue_sqla.cli", "demo", "--json", "--limit", str(FILES), *arguments]
     done = subprocess.run(
         command, cwd=folder, env={**os.environ, **(environment or {})}, capture_output=True, text=True, timeout=150, check=False
     )
@@ -65,13 +63,22 @@ def test_with_artifacts_on_a_real_s3_server(database: Database, seaweedfs: S3Sto
 
 @pytest.mark.slow
 @pytest.mark.databases("sqlite")
-def test_places_may_be_named_relative_to_the_current_folder(tmp_path: Path) -> None:
-    """Also for the workers, of which none takes a module of that folder for one of its own."""
-    (tmp_path / "json.py").write_text("raise RuntimeError('a file of the user')\n")
-    arguments = ("--url", "sqlite:///here.db", "--artifacts", "artifacts", "--timeout", "60")
-    environment = {"PYTHONPATH": str(ROOT), "PYTHONSAFEPATH": "1"}
-    code, document = _demo(*arguments, environment=environment, folder=tmp_path, files=12)
-    assert code == 0, [check for check in document["checks"] if not check["held"]]
+def test_everything_may_be_named_relative_to_the_current_folder(tmp_path: Path) -> None:
+    """The database and the artifacts, also for the workers, and the command itself, which is suggested as it was called."""
+    (tmp_path / "json.py").write_text("raise RuntimeError('a file of the user, and none of the workers')\n")
+    program = tmp_path / "bin" / "flue-sqla"
+    program.parent.mkdir()
+    program.write_text(f"#!{sys.executable} -P\nimport sys\nfrom flue_sqla.cli import command\nsys.exit(command())\n")
+    program.chmod(0o700)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"}
+
+    def shell(command: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(command, shell=True, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=150, check=False)
+
+    done = shell("bin/flue-sqla demo --limit 12 --url sqlite:///here.db --artifacts artifacts --timeout 60")
+    assert done.returncode == 0, done.stdout + done.stderr
+    suggested = [line.strip() for line in done.stdout.partition("To look closer:")[2].splitlines() if "bin/flue-sqla" in line]
+    assert [shell(command).returncode for command in suggested] == [0, 0, 0], suggested
     assert {path.name for path in tmp_path.iterdir()} >= {"here.db", "artifacts"}
 
 
