@@ -41,6 +41,7 @@ __all__ = ["CHUNK_BYTES", "Attachments"]
 CHUNK_BYTES: Final = 524_288
 """The size of a chunk of the ``sqlite`` profile (spec/attachments.md §4)."""
 _PRUNED_MEANWHILE: Final = 3
+"""Tries at an id that is taken when it is put, and free when it is looked at."""
 
 _a, _chunk = attachments, attachment_chunks
 _KEY = (_a.c.stream_path == sa.bindparam("of_path"), _a.c.attachment_id == sa.bindparam("of_attachment"))
@@ -82,6 +83,7 @@ class Attachments:
             AttachmentConflictError: the id is taken by other bytes, metadata or conversation; those stay untouched.
             ValueTooLargeError: an id is too long or the bytes exceed the server's packet limit (MySQL, MariaDB).
             ArtifactStoreError: the artifact store failed; nothing was stored.
+            ArtifactConflictError: the bytes were swept because this put took longer than the sweep's grace time.
         """
         content = _as_bytes(data)
         texts = {"attachment_id": attachment.id, "mime_type": attachment.mime_type, "conversation_id": conversation_id}
@@ -197,10 +199,10 @@ class Attachments:
         if not insert_artifact(executor, self._scope.dialect, artifact):
             existing = self._existing(row, executor)
             if existing is None:
-                raise _swept(row)
+                raise _bytes_gone(row)
             return existing  # this is a replay after a lost answer, or another put did it all
         if nth > 1 and not self._offload.has(artifact):
-            raise _swept(row)  # the first try arrived after all, and its attachment was pruned since
+            raise _bytes_gone(row)  # the first try arrived after all, and its attachment was pruned since
         for _ in range(_PRUNED_MEANWHILE):
             if self._insert_empty(row, executor):
                 link_artifact(executor, self._scope.dialect, row["stream_path"], row["attachment_id"], artifact)
@@ -252,9 +254,10 @@ def _vanished(row: dict[str, Any]) -> InternalStateError:
     )
 
 
-def _swept(row: dict[str, Any]) -> ArtifactConflictError:
+def _bytes_gone(row: dict[str, Any]) -> ArtifactConflictError:
     return ArtifactConflictError(
-        "The bytes of the attachment were swept before its row was written: they had been without one for longer than the grace time.",
+        "The bytes of the attachment were removed before its row was written: by a sweep, for having been without one for longer than its "
+        "grace time, or by a prune, while this put waited for an answer.",
         meta={"path": row["stream_path"], "attachmentId": row["attachment_id"]},
         remedy="Put the attachment again; sweep with a longer grace time if transactions take that long here.",
     )

@@ -113,7 +113,12 @@ def test_the_branch_is_not_taken_back_while_work_is_unsettled(database: Database
         "INSERT INTO flue_agent_submissions (submission_id, session_key, kind, payload, status, accepted_at)"
         " VALUES ('s', 'k', 'direct', '{}', 'queued', 1)",
     )
-    assert "not settled" in project.fails("downgrade", "flue@base", ini=INI).stderr
+    before = catalog(database)
+    for destination in ("flue@base", "flue@-2"):
+        assert "not settled" in project.fails("downgrade", destination, ini=INI).stderr
+        assert catalog(database) == before, "refused before anything was dropped, where DDL commits too"
+    project.alembic("downgrade", "flue@-1", ini=INI)
+    assert ("flue_0001",) in catalog(database)["rows of alembic_version"]
     project.alembic("-x", "force=yes", "downgrade", "flue@base", ini=INI)
 
 
