@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import logging
 from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO
 
@@ -27,7 +26,6 @@ from flue_sqla.repositories.scope import Scope
 
 __all__ = ["Artifacts", "AsyncArtifacts"]
 
-log = logging.getLogger("flue_sqla.artifacts")
 
 DEFAULT_TENANT = "default"
 GRACE_MS = 3_600_000
@@ -248,9 +246,9 @@ class Artifacts(_Face):
     def _finish_deletion(self, artifact: Artifact) -> None:
         try:
             run(flows.remove_bytes(BlockingRuntime(), self._own, self._store(), artifact.id, artifact.storage_key))
-        except Exception:
+        except Exception as error:
             # The host's commit has happened; nothing may make it look as if it had not.
-            log.warning("The deletion of artifact %s is not finished; a sweep will.", artifact.id, exc_info=True)
+            flows.left_to_sweep(f"The end of the deletion of artifact {artifact.id}", error)
 
 
 class AsyncArtifacts(_Face):
@@ -366,9 +364,9 @@ class AsyncArtifacts(_Face):
     async def _finish_deletion(self, artifact: Artifact) -> None:
         try:
             await flows.remove_bytes(AsyncRuntime(), self._own, self._store(), artifact.id, artifact.storage_key)
-        except Exception:
+        except Exception as error:
             # The host's commit has happened; nothing may make it look as if it had not.
-            log.warning("The deletion of artifact %s is not finished; a sweep will.", artifact.id, exc_info=True)
+            flows.left_to_sweep(f"The end of the deletion of artifact {artifact.id}", error)
 
 
 def _lifetime(expires_in: int) -> int:

@@ -15,7 +15,18 @@ from flue_sqla.errors import ArtifactConflictError, ArtifactMissingError, Invali
 from flue_sqla.records.artifact import Artifact
 from flue_sqla.repositories.artifacts import ArtifactRows
 
-__all__ = ["MARKS_KEPT_MS", "check_range", "digest_check", "discard", "locate", "mark_deleted", "put", "remove_bytes", "store_bytes"]
+__all__ = [
+    "MARKS_KEPT_MS",
+    "check_range",
+    "digest_check",
+    "discard",
+    "left_to_sweep",
+    "locate",
+    "mark_deleted",
+    "put",
+    "remove_bytes",
+    "store_bytes",
+]
 
 log = logging.getLogger("flue_sqla.artifacts")
 
@@ -79,20 +90,25 @@ async def _pump(
         await upload.send(rest)
 
 
+def left_to_sweep(what: str, error: Exception) -> None:
+    """Report what could not be done now. Whoever called has an error, or a success, of their own to be told."""
+    log.warning("%s is left to a sweep: %s", what, error, exc_info=log.isEnabledFor(logging.DEBUG))
+
+
 async def _abort(upload: AsyncUpload, key: str) -> None:
     """Remove what was sent. A store that cannot even do that is reported, but the first error is the caller's."""
     try:
         await upload.abort()
-    except Exception:
-        log.warning("The unfinished upload of %s could not be discarded; a sweep will.", key, exc_info=True)
+    except Exception as error:
+        left_to_sweep(f"Discarding the unfinished upload of {key}", error)
 
 
 async def discard(store: AsyncObjectStore, key: str) -> None:
     """Remove bytes that got no row, or leave them to a sweep."""
     try:
         await store.delete(key)
-    except Exception:
-        log.warning("The bytes of %s have no row and could not be removed; a sweep will.", key, exc_info=True)
+    except Exception as error:
+        left_to_sweep(f"Removing the bytes of {key}, which have no row,", error)
 
 
 async def _refuse_if_swept(rows: ArtifactRows, store: AsyncObjectStore, request: PutRequest) -> None:

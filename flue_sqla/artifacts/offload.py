@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
@@ -24,7 +23,6 @@ from flue_sqla.repositories.scope import Scope
 
 __all__ = ["AttachmentOffload"]
 
-log = logging.getLogger("flue_sqla.artifacts")
 T = TypeVar("T")
 Flow = Callable[[Runtime, AsyncObjectStore], Coroutine[Any, Any, T]]
 
@@ -81,9 +79,9 @@ class AttachmentOffload:
         try:
             self._stores.refuse_elsewhere(kept.artifact_id, kept.store)
             self._run(lambda runtime, store: flows.remove_bytes(runtime, self._rows, store, kept.artifact_id, kept.storage_key))
-        except Exception:
+        except Exception as error:
             # The attachment is gone, and its deletion committed; nothing may make it look as if it had not been.
-            log.warning("The deletion of artifact %s is not finished; a sweep will.", kept.artifact_id, exc_info=True)
+            flows.left_to_sweep(f"The end of the deletion of artifact {kept.artifact_id}", error)
 
     def _run(self, flow: Flow[T]) -> T:
         if in_greenlet():

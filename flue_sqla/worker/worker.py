@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Self
 
 from flue_sqla.asyncio import AsyncFlue
-from flue_sqla.errors import ConfigurationError
+from flue_sqla.errors import ConfigurationError, FlueError
 from flue_sqla.flue import Flue
 from flue_sqla.listening import AsyncWaiter
 from flue_sqla.records.submission import Submission
@@ -169,7 +169,8 @@ class Worker:
                 if not claimed:
                     await waiter.wait(_earliest(soon, next_scan - loop.time()))
             except Exception as error:
-                log.warning("Claiming failed and goes on after a pause: %s", error, exc_info=log.isEnabledFor(logging.DEBUG))
+                what = f"{error} {error.remedy}".rstrip() if isinstance(error, FlueError) else error
+                log.warning("Claiming failed and goes on after a pause: %s", what, exc_info=log.isEnabledFor(logging.DEBUG))
                 self.telemetry.counts["pass_failed"] += 1
                 await waiter.wait(self.timing.error_pause_ms / 1000)
 

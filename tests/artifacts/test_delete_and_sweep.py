@@ -249,7 +249,7 @@ def test_a_store_that_fails_after_the_commit_does_not_disturb_the_host(
         broken.setattr(LocalStore, "delete", lambda self, key: 1 / 0)
         with flue.begin() as unit:
             unit.artifacts.delete(artifact.id)
-    assert "is not finished" in caplog.text
+    assert "is left to a sweep" in caplog.text
     assert flue.artifacts.get(artifact.id) is None
     assert flue.artifacts.sweep(grace_ms=0, repair=True).deleting == [artifact.id]
     assert stored_keys(place) == set()
