@@ -221,12 +221,34 @@ def test_a_snapshot_carries_them(offloading: Offloading, tmp_path: Path) -> None
         assert found is not None
         assert found.data == data
     assert snapshot.load(target, tmp_path / "all.snap", mode="merge").inserted == 0
-    file = SnapshotFile.read(tmp_path / "all.snap")
-    file.set("flue_offloaded_attachments", 0, artifact_id="art_nowhere")
-    file.write(tmp_path / "broken.snap")
-    with pytest.raises(SnapshotError, match="flue_artifacts"):
-        snapshot.load(target, tmp_path / "broken.snap", mode="replace")
     target.close()
+
+
+@pytest.mark.databases("sqlite")
+def test_a_snapshot_that_was_tampered_with(offloading: Offloading, tmp_path: Path) -> None:
+    """Of an artifact of nobody, of two attachments, of an attachment that is not in it, of these artifacts as of a tenant's."""
+    for id in ("att_1", "att_2"):
+        offloading.put(id=id)
+    with Flue(offloading.database.url, artifacts=str(offloading.folder)) as flue:
+        snapshot.export(flue, tmp_path / "all.snap")
+        kept = SnapshotFile.read(tmp_path / "all.snap").rows["flue_offloaded_attachments"][0][-1]
+        for changes, why in (
+            ({"artifact_id": "art_nowhere"}, "flue_artifacts"),
+            ({"artifact_id": kept}, "same artifact_id as row 1"),
+            ({"attachment_id": "att_3"}, "flue_attachments"),
+        ):
+            file = SnapshotFile.read(tmp_path / "all.snap")
+            file.set("flue_offloaded_attachments", 1, **changes)
+            file.write(tmp_path / "broken.snap")
+            with pytest.raises(SnapshotError, match=why):
+                snapshot.load(flue, tmp_path / "broken.snap", mode="replace")
+        file = SnapshotFile.read(tmp_path / "all.snap")
+        file.header["tenant"], file.rows = "-attachments", {"flue_artifacts": file.rows["flue_artifacts"]}
+        file.header["tables"] = [table for table in file.header["tables"] if table["name"] == "flue_artifacts"]
+        file.write(tmp_path / "broken.snap")
+        with pytest.raises(SnapshotError, match="attachments"):
+            snapshot.load(flue, tmp_path / "broken.snap", mode="replace")
+    assert offloading.data() == offloading.data("att_2") == LARGE
 
 
 @pytest.mark.parametrize("swept", [False, True])

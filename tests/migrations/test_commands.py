@@ -86,6 +86,28 @@ def test_downgrade_refuses_while_work_is_unsettled(migrated: Database) -> None:
     succeed("-x", "force=yes", "downgrade", "base", url=migrated.url)
 
 
+def test_one_revision_back_and_forth(migrated: Database) -> None:
+    before = catalog(migrated)
+    succeed("downgrade", "flue_0001", url=migrated.url)
+    assert stamps(migrated)["flue_sqla_min_revision"] == "flue_0001", "its release may run here again"
+    succeed("upgrade", "head", url=migrated.url)
+    assert catalog(migrated) == before
+    # As one that was interrupted leaves it where DDL commits: without the table, and not a revision lower.
+    execute(migrated, "DROP TABLE flue_offloaded_attachments")
+    succeed("downgrade", "-1", url=migrated.url)
+    succeed("upgrade", "head", url=migrated.url)
+    assert catalog(migrated) == before
+
+
+def test_what_says_where_attachments_are_is_dropped_only_by_force(migrated: Database) -> None:
+    execute(migrated, "INSERT INTO flue_offloaded_attachments (stream_path, attachment_id, artifact_id) VALUES ('p', 'a', 'art_1')")
+    before = catalog(migrated)
+    for destination in ("flue_0001", "base"):
+        assert alembic("downgrade", destination, url=migrated.url).returncode != 0
+        assert catalog(migrated) == before
+    succeed("-x", "force=yes", "downgrade", "flue_0001", url=migrated.url)
+
+
 def test_downgrade_does_not_mind_settled_work(migrated: Database) -> None:
     execute(migrated, f"{INSERT}'settled', 1)")
     succeed("downgrade", "base", url=migrated.url)
