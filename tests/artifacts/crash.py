@@ -7,7 +7,6 @@ it (OpenSSL's, for one) was holding.
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -22,6 +21,7 @@ from flue_sqla.artifacts import StoreOptions
 from flue_sqla.artifacts.local import LocalStore, LocalUpload
 from flue_sqla.repositories.artifacts import ArtifactRows
 from tests.artifacts.proxy import FaultProxy
+from tests.forkserver import forkserver
 
 __all__ = ["MOST_STEPS", "flue_on", "killed_at"]
 
@@ -41,8 +41,7 @@ def killed_at(step: int, action: Callable[..., None], *arguments: Any) -> bool:
 
     Every step is two: before anything of it has happened, and when all of it has but nobody was told.
     """
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["s3fs", "obstore.store", "tests.artifacts.crash"])
+    context = forkserver()
     passed = context.Value("i", 0)
     with _watched(arguments) as (proxy, arguments):
         process = context.Process(target=_run, args=(passed, step, action, arguments))

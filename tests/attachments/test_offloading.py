@@ -73,7 +73,7 @@ def test_only_what_is_larger_leaves_the_database(offloading: Offloading) -> None
 
 
 @pytest.mark.stores
-@pytest.mark.databases("sqlite", "postgres")
+@pytest.mark.databases("sqlite")
 @pytest.mark.parametrize("engine", ["s3fs", "obstore"])
 def test_in_a_bucket(offloading: Offloading, seaweedfs: S3Store, engine: str) -> None:
     sync = getattr(offloading.flue, "sync", offloading.flue)

@@ -6,7 +6,7 @@ from flue_sqla.dialects.engines import create_engine
 from flue_sqla.schema.boot import boot
 from flue_sqla.schema.verdict import VerdictKind
 from tests.databases.contract import Database
-from tests.migrations.commands import alembic, succeed
+from tests.migrations.commands import alembic, console_script, succeed
 from tests.schema.catalogs import catalog, create_stamp, execute, stamps
 
 NOTHING_NEW = "No new upgrade operations detected."
@@ -18,7 +18,7 @@ INSERT = (
 def test_the_life_of_a_database(database: Database) -> None:
     assert succeed("current", url=database.url) == ""
     assert catalog(database) == {"views": []}, "looking must not create anything"
-    succeed("upgrade", "head", url=database.url)
+    assert console_script("upgrade", "head", url=database.url).returncode == 0
     assert "flue_0002 (head)" in succeed("current", url=database.url)
     assert NOTHING_NEW in succeed("check", url=database.url)
     full = catalog(database)
