@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import signal
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -10,7 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-_processes = multiprocessing.get_context("forkserver")
+_processes = forkserver()
 _processes.set_forkserver_preload(
     ["flue_sqla.dialects.engines", "flue_sqla.schema.boot", "flue_sqla.schema.revision", "tests.schema.booting"]
 )
