@@ -10,12 +10,16 @@ __all__ = ["forkserver"]
 _PRELOADED = [
     "alembic.command",
     "alembic.config",
+    "flue_sqla.dialects.engines",
+    "flue_sqla.schema.boot",
     "flue_sqla.schema.environment",
+    "flue_sqla.schema.revision",
     "obstore.store",
     "psycopg",
     "pymysql",
     "s3fs",
     "tests.artifacts.crash",
+    "tests.schema.booting",
 ]
 
 

@@ -9,10 +9,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from tests.forkserver import forkserver
+
 _processes = forkserver()
-_processes.set_forkserver_preload(
-    ["flue_sqla.dialects.engines", "flue_sqla.schema.boot", "flue_sqla.schema.revision", "tests.schema.booting"]
-)
 
 TIMEOUT_S = 90
 
