@@ -244,11 +244,9 @@ class Artifacts(_Face):
         return run(flows.locate(BlockingRuntime(), self._rows, self._stores, tenant, artifact_id))
 
     def _finish_deletion(self, artifact: Artifact) -> None:
-        try:
+        # The host's commit has happened; nothing may make it look as if it had not.
+        with flows.left_to_sweep(f"The end of the deletion of artifact {artifact.id}"):
             run(flows.remove_bytes(BlockingRuntime(), self._own, self._store(), artifact.id, artifact.storage_key))
-        except Exception as error:
-            # The host's commit has happened; nothing may make it look as if it had not.
-            flows.left_to_sweep(f"The end of the deletion of artifact {artifact.id}", error)
 
 
 class AsyncArtifacts(_Face):
@@ -362,11 +360,9 @@ class AsyncArtifacts(_Face):
         return await flows.locate(AsyncRuntime(), self._rows, self._stores, tenant, artifact_id)
 
     async def _finish_deletion(self, artifact: Artifact) -> None:
-        try:
+        # The host's commit has happened; nothing may make it look as if it had not.
+        with flows.left_to_sweep(f"The end of the deletion of artifact {artifact.id}"):
             await flows.remove_bytes(AsyncRuntime(), self._own, self._store(), artifact.id, artifact.storage_key)
-        except Exception as error:
-            # The host's commit has happened; nothing may make it look as if it had not.
-            flows.left_to_sweep(f"The end of the deletion of artifact {artifact.id}", error)
 
 
 def _lifetime(expires_in: int) -> int:

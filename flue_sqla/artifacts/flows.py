@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from flue_sqla.artifacts.parts import Assembler, StreamDigest
 from flue_sqla.artifacts.readers import DigestCheck
@@ -90,25 +92,25 @@ async def _pump(
         await upload.send(rest)
 
 
-def left_to_sweep(what: str, error: Exception) -> None:
-    """Report what could not be done now. Whoever called has an error, or a success, of their own to be told."""
-    log.warning("%s is left to a sweep: %s", what, error, exc_info=log.isEnabledFor(logging.DEBUG))
+@contextmanager
+def left_to_sweep(what: str) -> Iterator[None]:
+    """Report what could not be done now, and go on. Whoever called has an error, or a success, of their own to be told."""
+    try:
+        yield
+    except Exception as error:
+        log.warning("%s is left to a sweep: %s", what, error, exc_info=log.isEnabledFor(logging.DEBUG))
 
 
 async def _abort(upload: AsyncUpload, key: str) -> None:
     """Remove what was sent. A store that cannot even do that is reported, but the first error is the caller's."""
-    try:
+    with left_to_sweep(f"Discarding the unfinished upload of {key}"):
         await upload.abort()
-    except Exception as error:
-        left_to_sweep(f"Discarding the unfinished upload of {key}", error)
 
 
 async def discard(store: AsyncObjectStore, key: str) -> None:
     """Remove bytes that got no row, or leave them to a sweep."""
-    try:
+    with left_to_sweep(f"Removing the bytes of {key}, which have no row,"):
         await store.delete(key)
-    except Exception as error:
-        left_to_sweep(f"Removing the bytes of {key}, which have no row,", error)
 
 
 async def _refuse_if_swept(rows: ArtifactRows, store: AsyncObjectStore, request: PutRequest) -> None:

@@ -76,12 +76,10 @@ class AttachmentOffload:
         return self._run(lambda _, store: store.read_range(kept.storage_key, 0, size))
 
     def erase(self, kept: KeptBytes) -> None:
-        try:
+        # The attachment is gone, and its deletion committed; nothing may make it look as if it had not been.
+        with flows.left_to_sweep(f"The end of the deletion of artifact {kept.artifact_id}"):
             self._stores.refuse_elsewhere(kept.artifact_id, kept.store)
             self._run(lambda runtime, store: flows.remove_bytes(runtime, self._rows, store, kept.artifact_id, kept.storage_key))
-        except Exception as error:
-            # The attachment is gone, and its deletion committed; nothing may make it look as if it had not been.
-            flows.left_to_sweep(f"The end of the deletion of artifact {kept.artifact_id}", error)
 
     def _run(self, flow: Flow[T]) -> T:
         if in_greenlet():
