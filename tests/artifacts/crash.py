@@ -39,22 +39,26 @@ def flue_on(url: str, options: StoreOptions) -> Flue:
 def killed_at(step: int, action: Callable[..., None], *arguments: Any) -> bool:
     """Run ``action`` in a process that is killed at its ``step``-th step; True when it came through.
 
-    Every step is two: before anything of it has happened, and when all of it has but nobody was told.
+    Every step is two: before anything of it has happened, and when all of it has but nobody was told. When this returns, nothing of the
+    process is on its way to the store any more: what comes after a sweep is the next one's.
     """
     context = forkserver()
     passed = context.Value("i", 0)
     with _watched(arguments) as (proxy, arguments):
         process = context.Process(target=_run, args=(passed, step, action, arguments))
 
-        def reach(*_: str) -> None:
+        def reach(*_: str) -> str | None:
             if _is_due(passed, step):
                 process.kill()
                 wait([process.sentinel])  # it must not see another byte
+            return "drop" if passed.value >= step else None
 
         if proxy is not None:
             proxy.fault = proxy.answered = reach
         process.start()
         process.join(_SECONDS)
+        if proxy is not None and not process.is_alive():
+            proxy.drain()
     if process.is_alive():
         process.kill()
         process.join()

@@ -17,7 +17,7 @@ _ERROR = (
 )
 
 Fault = Callable[[str, str], str | None]
-Answered = Callable[[str, str], None]
+Answered = Callable[[str, str], object]
 
 
 class FaultProxy:
@@ -37,7 +37,9 @@ class FaultProxy:
         self.endpoint = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         self._open: set[socket.socket] = set()
         self._closed = threading.Event()
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._serving: list[threading.Thread] = []
+        self._accepting = threading.Thread(target=self._accept, daemon=True)
+        self._accepting.start()
 
     def close(self) -> None:
         self._closed.set()
@@ -45,13 +47,23 @@ class FaultProxy:
         for connection in list(self._open):
             connection.close()
 
+    def drain(self, seconds: float = 60) -> None:
+        """Return when the target has answered all that was sent to it, after the client has ended."""
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._accepting.join(seconds)
+        for thread in self._serving:
+            thread.join(seconds)
+            assert not thread.is_alive(), "a request never ended"
+
     def _accept(self) -> None:
         while not self._closed.is_set():
             try:
                 client, _ = self._listener.accept()
             except OSError:
                 return
-            threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+            thread = threading.Thread(target=self._serve, args=(client,), daemon=True)
+            self._serving.append(thread)
+            thread.start()
 
     def _serve(self, client: socket.socket) -> None:
         self._open.add(client)
