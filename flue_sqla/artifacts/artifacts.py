@@ -199,6 +199,9 @@ class Artifacts(_Face):
             cursor: continue after the ``cursor`` of an earlier report.
             limit: check at most so many.
             progress: called with the report so far after each artifact; its ``cursor`` is where an interrupted run continues.
+
+        Raises:
+            InvalidInputError: the cursor or limit is not a legal one.
         """
         store = self._store()
         runtime = BlockingRuntime()

@@ -12,17 +12,23 @@ import re
 from flue_sqla.errors import InvalidInputError
 from flue_sqla.wire import ULID_PATTERN
 
-__all__ = ["check_key", "is_component", "is_storage_key", "quote_component", "storage_key"]
+__all__ = ["check_key", "is_artifact_id", "is_component", "is_storage_key", "quote_component", "storage_key"]
 
 _PLAIN = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-")
 _COMPONENT = re.compile(r"[A-Za-z0-9_-]{1,255}\Z")
 _LONGEST = 128
-_OURS = re.compile(rf"[A-Za-z0-9_-]{{1,{_LONGEST}}}/art_{ULID_PATTERN}\Z")
+_ID = re.compile(rf"art_{ULID_PATTERN}\Z")
+_OURS = re.compile(rf"[A-Za-z0-9_-]{{1,{_LONGEST}}}/{_ID.pattern}")
 
 
 def storage_key(tenant: str, artifact_id: str) -> str:
     """The final, never reused key of an artifact, relative to the root of its store."""
     return check_key(f"{quote_component(tenant)}/{artifact_id}")
+
+
+def is_artifact_id(text: str) -> bool:
+    """Whether ``text`` can be the id of an artifact, of one that is gone too."""
+    return _ID.match(text) is not None
 
 
 def is_storage_key(key: str) -> bool:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 
+from flue_sqla.artifacts.keys import is_artifact_id
 from flue_sqla.artifacts.parts import MIB, StreamDigest
 from flue_sqla.artifacts.runtime import Runtime
 from flue_sqla.artifacts.store import AsyncObjectStore
 from flue_sqla.artifacts.stores import Stores
-from flue_sqla.errors import ArtifactIntegrityError, ArtifactStoreError
+from flue_sqla.errors import ArtifactIntegrityError, ArtifactStoreError, InvalidInputError
 from flue_sqla.records.artifact import Artifact, VerifyFinding, VerifyReport
 from flue_sqla.repositories.artifacts import ArtifactRows
+from flue_sqla.repositories.paging import at_least_one
 
 __all__ = ["Progress", "stored_digest", "verify"]
 
@@ -32,11 +34,23 @@ async def verify(
     limit: int | None,
     progress: Progress | None,
 ) -> VerifyReport:
-    """Check up to ``limit`` artifacts after ``cursor``, one after another; ``progress`` gets the report so far after each."""
+    """Check up to ``limit`` artifacts after ``cursor``, one after another; ``progress`` gets the report so far after each.
+
+    Raises:
+        InvalidInputError: ``cursor`` is of no report, or ``limit`` is below 1: nothing would be checked, and nothing found.
+    """
+    # Whether it is there does not matter: the artifact may have been deleted since.
+    if cursor is not None and not is_artifact_id(cursor):
+        raise InvalidInputError(
+            "This is not a cursor of a verification.",
+            meta={"field": "cursor"},
+            remedy="Pass the cursor of the report that is to be continued, or none to begin with the first artifact.",
+        )
+    most = None if limit is None else at_least_one(limit)
     report = VerifyReport(checked=0, bytes_read=0, findings=[], cursor=cursor)
     while page := await runtime.rows(rows.scan, report.cursor or "", _PAGE, tenant):
         for artifact in page:
-            if limit is not None and report.checked >= limit:
+            if most is not None and report.checked >= most:
                 return report
             if artifact.store is None or artifact.store == stores.options.label:
                 size, reason = await _examine(runtime, store, artifact)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["artifacts"]
 
 _COPY = 1024 * 1024
+_LONGEST_GRACE = 100 * 365 * 24 * 3600
 
 _tenant = click.option("--tenant", default="default", show_default=True, metavar="NAME", help="Whose artifacts.")
 
@@ -124,7 +125,12 @@ def verify(call: Invocation, tenant: str | None, cursor: str | None, limit: int 
 
 @artifacts.command("sweep")
 @click.option(
-    "--grace", type=click.IntRange(min=0), default=3600, show_default=True, metavar="SECONDS", help="Spare bytes younger than this."
+    "--grace",
+    type=click.IntRange(0, _LONGEST_GRACE),
+    default=3600,
+    show_default=True,
+    metavar="SECONDS",
+    help="Spare bytes younger than this.",
 )
 @click.option("--repair", is_flag=True, help="Remove what is listed: bytes without a row, rows without bytes, half-done deletions.")
 @pass_invocation

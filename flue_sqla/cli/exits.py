@@ -14,7 +14,7 @@ class Exit(IntEnum):
     FAILURE = 1
     """An expected failure of no other kind."""
     USAGE = 2
-    """Wrong command line or settings; nothing was connected to."""
+    """Wrong command line or settings; nothing was changed."""
     DATABASE = 3
     """The database cannot be reached or refuses the login."""
     SCHEMA = 4
@@ -26,6 +26,7 @@ class Exit(IntEnum):
 
 _CODES: tuple[tuple[type[errors.FlueError], Exit], ...] = (
     (errors.ConfigurationError, Exit.USAGE),
+    (errors.InvalidInputError, Exit.USAGE),
     (errors.DatabaseUnavailableError, Exit.DATABASE),
     (errors.PersistedFormatVersionError, Exit.SCHEMA),
     (errors.SchemaVersionError, Exit.SCHEMA),

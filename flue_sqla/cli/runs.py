@@ -10,7 +10,7 @@ import click
 from flue_sqla.cli.base import Invocation, group, pass_invocation
 from flue_sqla.errors import RunMissingError
 from flue_sqla.records import Run, RunPointer, StoredEvent
-from flue_sqla.wire import run_path
+from flue_sqla.wire import decode_run_cursor, run_path
 
 __all__ = ["runs"]
 
@@ -31,6 +31,9 @@ def runs() -> None:
 @pass_invocation
 def list_runs(call: Invocation, status: str | None, workflow_name: str | None, limit: int, cursor: str | None) -> None:
     """Runs, newest first."""
+    # The store begins anew with what is no cursor, as Flue's does; people would take the first page for the one they asked for.
+    if cursor is not None and decode_run_cursor(cursor) is None:
+        raise click.BadParameter("it is not the cursor of a page before", param_hint="--cursor")
     with call.flue() as flue:
         page = flue.runs.list(status=status, workflow_name=workflow_name, limit=limit, cursor=cursor)
 

@@ -11,7 +11,7 @@ from flue_sqla.cli.base import Invocation, group, pass_invocation
 from flue_sqla.cli.moments import moment
 from flue_sqla.errors import SubmissionMissingError, SubmissionNotRequeuedError
 from flue_sqla.records import Attempt, Submission, SubmissionSummary
-from flue_sqla.wire import parse_session_key
+from flue_sqla.wire import MAX_SAFE_INTEGER, parse_session_key
 
 if TYPE_CHECKING:
     from flue_sqla.flue import Flue
@@ -31,7 +31,7 @@ def submissions() -> None:
 @click.option("--status", type=click.Choice(_STATUSES), help="Only these.")
 @click.option("--agent", metavar="NAME", help="Only this agent's.")
 @click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True)
-@click.option("--before", type=int, metavar="SEQ", help="Go on below this sequence number.")
+@click.option("--before", type=click.IntRange(1, MAX_SAFE_INTEGER), metavar="SEQ", help="Go on below this sequence number.")
 @click.option("--follow", is_flag=True, help="Look again and again until interrupted, and print what changed.")
 @click.option("--interval", type=click.FloatRange(min=0.1), default=1.0, show_default=True, help="Seconds between looks, with --follow.")
 @pass_invocation

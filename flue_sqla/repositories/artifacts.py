@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
@@ -13,8 +12,9 @@ import sqlalchemy as sa
 from flue_sqla.errors import InvalidInputError
 from flue_sqla.models.tables import artifacts
 from flue_sqla.records.artifact import Artifact, ArtifactPage
+from flue_sqla.repositories.paging import at_least_one
 from flue_sqla.repositories.scope import Executor, Scope
-from flue_sqla.wire import canonical_json, parse_json
+from flue_sqla.wire import canonical_json, parse_json, require_integer, require_storable
 
 __all__ = ["DELETING", "KEPT_TENANT", "STORED", "ArtifactRows", "artifact_row", "is_mark"]
 
@@ -97,14 +97,17 @@ class ArtifactRows:
         """``tenant`` itself.
 
         Raises:
-            InvalidInputError: this database would take it for another one.
+            InvalidInputError: this database would take it for another one, or cannot hold it.
         """
-        self.scope.dialect.check_key("tenant", tenant)
+        self.scope.dialect.check_key("tenant", require_storable(tenant, "tenant"))
         return tenant
+
+    def _keys(self, tenant: str, artifact_id: str) -> dict[str, Any]:
+        return {"artifact_id": require_storable(artifact_id, "artifact_id"), "of_tenant": self.distinct_tenant(tenant)}
 
     def get(self, tenant: str, artifact_id: str) -> Artifact | None:
         """The artifact; None when there is none, it is being deleted, or it is another tenant's."""
-        keys = {"artifact_id": artifact_id, "of_tenant": self.distinct_tenant(tenant)}
+        keys = self._keys(tenant, artifact_id)
         found = self.scope.read(lambda executor: executor.execute(_GET, keys).one_or_none())
         return _artifact(found) if found is not None else None
 
@@ -122,14 +125,12 @@ class ArtifactRows:
         Raises:
             InvalidInputError: the cursor or the limit is not a legal one.
         """
-        if limit is not None and limit < 1:
-            raise InvalidInputError("A limit is at least 1.", meta={"limit": limit})
-        most = min(limit or _LIMIT, _MOST)
+        most = _LIMIT if limit is None else min(at_least_one(limit), _MOST)
         query = _SELECT.where(_c.tenant == self.distinct_tenant(tenant), _VISIBLE, _c.state == STORED)
         if run_id is not None:
-            query = query.where(_c.run_id == run_id)
+            query = query.where(_c.run_id == require_storable(run_id, "run_id"))
         if submission_id is not None:
-            query = query.where(_c.submission_id == submission_id)
+            query = query.where(_c.submission_id == require_storable(submission_id, "submission_id"))
         if cursor is not None:
             created_at, last_id = _decode_cursor(cursor)
             query = query.where(sa.or_(_c.created_at > created_at, sa.and_(_c.created_at == created_at, _c.id > last_id)))
@@ -140,7 +141,7 @@ class ArtifactRows:
 
     def mark_deleting(self, tenant: str, artifact_id: str) -> Artifact | None:
         """Hide the artifact before its bytes go; repeatable. None when there is none, or it is another tenant's."""
-        keys = {"artifact_id": artifact_id, "of_tenant": self.distinct_tenant(tenant)}
+        keys = self._keys(tenant, artifact_id)
 
         def mark(executor: Executor) -> Any:
             executor.execute(_MARK_DELETING, {**keys, "now": self.scope.clock.now()})
@@ -242,8 +243,10 @@ def _encode_cursor(last: Artifact) -> str:
 def _decode_cursor(cursor: str) -> tuple[int, str]:
     try:
         created_at, last_id = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-        if isinstance(created_at, int) and not isinstance(created_at, bool) and isinstance(last_id, str):
-            return created_at, last_id
-    except (ValueError, TypeError, binascii.Error):
-        pass
-    raise InvalidInputError("This is not a cursor of an artifact listing.", remedy="Pass the next_cursor of the page before.")
+        return require_integer(created_at, "created_at"), require_storable(last_id, "id")
+    except (ValueError, TypeError, RecursionError, InvalidInputError):
+        raise InvalidInputError(
+            "This is not a cursor of an artifact listing.",
+            meta={"field": "cursor"},
+            remedy="Pass the next_cursor of the page before.",
+        ) from None

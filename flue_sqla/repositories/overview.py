@@ -12,7 +12,7 @@ from flue_sqla.records.overview import AgentStatus, StatusReport, SubmissionSumm
 from flue_sqla.repositories.paging import page_limit
 from flue_sqla.repositories.scope import Executor, Scope
 from flue_sqla.repositories.submissions.rows import RUNNING, unsettled
-from flue_sqla.wire import agent_prefix, parse_session_key
+from flue_sqla.wire import agent_prefix, parse_session_key, require_integer, require_storable
 
 __all__ = ["Overview"]
 
@@ -75,14 +75,17 @@ class Overview:
             agent: exactly this agent's.
             limit: at most this many; default 100, at most 1000.
             before: only those with a lower sequence: the last one of the page before.
+
+        Raises:
+            InvalidInputError: an argument is of the wrong kind.
         """
         parameters: dict[str, Any] = {"fetch": page_limit(limit)}
         if status:
-            parameters["of_status"] = status
+            parameters["of_status"] = require_storable(status, "status")
         if agent:
             parameters["of_agent"] = _escaped(agent_prefix(agent))
         if before is not None:
-            parameters["before"] = before
+            parameters["before"] = require_integer(before, "before")
         statement = _listing(status=bool(status), agent=bool(agent), before=before is not None)
         rows = self._scope.read(lambda executor: executor.execute(statement, parameters).all())
         return [SubmissionSummary.model_construct(**row._mapping) for row in rows]

@@ -6,7 +6,7 @@ import math
 
 from flue_sqla.errors import InvalidInputError
 
-__all__ = ["DEFAULT_LIMIT", "MAXIMUM_LIMIT", "page_limit"]
+__all__ = ["DEFAULT_LIMIT", "MAXIMUM_LIMIT", "at_least_one", "page_limit"]
 
 DEFAULT_LIMIT = 100
 MAXIMUM_LIMIT = 1000
@@ -27,3 +27,14 @@ def page_limit(limit: float | None) -> int:
     if limit != int(limit):
         raise InvalidInputError("A limit is a whole number of rows.", meta={"field": "limit", "limit": limit})
     return min(int(limit), MAXIMUM_LIMIT)
+
+
+def at_least_one(limit: int) -> int:
+    """``limit`` itself; for calls of which no contract says how to read anything else.
+
+    Raises:
+        InvalidInputError: no whole number, or less than 1.
+    """
+    if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
+        raise InvalidInputError("A limit is a whole number, at least 1.", meta={"field": "limit"})
+    return limit

@@ -82,6 +82,10 @@ def parse_offset(text: str) -> int:
         return -1
     match = _OFFSET.fullmatch(text)
     if match is None:
-        raise InvalidInputError(f'[flue] Invalid stream offset: "{text}".', meta={"offset": text})
+        raise InvalidInputError(
+            f'[flue] Invalid stream offset: "{text}".',
+            meta={"offset": text},
+            remedy="Pass the offset of something that was read, or -1 for the beginning.",
+        )
     digits = match[1].lstrip("0")
     return min(int(digits or "0"), MAX_SAFE_INTEGER + 1) if len(digits) <= 16 else MAX_SAFE_INTEGER + 1

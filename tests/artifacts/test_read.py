@@ -133,6 +133,21 @@ def test_verify_continues_where_it_was_interrupted(face: Any) -> None:
     assert face.verify(tenant="t0").checked == 4
 
 
+@pytest.mark.parametrize("cursor", ["", "junk", "~", "art_", "art_01arz3ndektsv4rrffq69g5fav", "art_01ARZ3NDEKTSV4RRFFQ69G5FAV\n"])
+def test_verify_does_not_call_all_well_what_it_was_led_past(face: Any, cursor: str) -> None:
+    face.put(b"x", name="x")
+    with pytest.raises(InvalidInputError, match="not a cursor"):
+        face.verify(cursor=cursor)
+    assert face.verify(cursor="art_01ARZ3NDEKTSV4RRFFQ69G5FAV").checked == 1, "that of an artifact which is gone"
+
+
+@pytest.mark.parametrize("limit", [0, -1, 1.5, True, "3"], ids=repr)
+def test_a_limit_is_a_number_of_artifacts(face: Any, limit: Any) -> None:
+    for call in (face.verify, face.list):
+        with pytest.raises(InvalidInputError, match="at least 1"):
+            call(limit=limit)
+
+
 def test_another_tenant_is_told_nothing(face: Any) -> None:
     artifact = face.put(b"secret", name="x", tenant="a")
     nothing = "art_01ARZ3NDEKTSV4RRFFQ69G5FAV"

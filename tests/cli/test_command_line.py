@@ -82,6 +82,8 @@ def test_a_command_may_return_its_exit_code(probe: dict[str, Any]) -> None:
     ("error", "code"),
     [
         (errors.ConfigurationError("m"), 2),
+        (errors.InvalidInputError("m"), 2),
+        (errors.ValueTooLargeError("m"), 2),
         (errors.DatabaseUnavailableError("m"), 3),
         (errors.SchemaVersionError("m"), 4),
         (errors.MigrationLockTimeout("m"), 4),

@@ -16,6 +16,7 @@ import pytest
 from flue_sqla import Flue
 from flue_sqla.cli.main import run as command
 from flue_sqla.testing.clock import ManualClock
+from flue_sqla.wire import run_path
 from tests.databases.contract import Database
 from tests.retention.work import DAY, ended_run, settled
 from tests.submissions.inputs import direct, dispatch, run
@@ -97,6 +98,29 @@ def test_runs_are_listed_page_by_page(store: Flue, call: Call) -> None:
     assert "run_2" in out
     assert "--cursor" in out
     assert documents(call("runs", "list", "--workflow", "other", "--json")[1]) == [{"runs": []}]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("runs", "list", "--cursor", "junk"),
+        ("runs", "list", "--cursor", ""),
+        ("runs", "events", "run_1", "--offset", "junk"),
+        ("submissions", "list", "--before", "0"),
+        ("submissions", "list", "--before", str(10**30)),
+        ("artifacts", "list", "--cursor", "junk"),
+        ("artifacts", "verify", "--cursor", "junk"),
+        ("artifacts", "sweep", "--grace", str(10**30)),
+    ],
+    ids=" ".join,
+)
+def test_a_place_to_go_on_from_that_is_none_is_wrong_usage(store: Flue, call: Call, arguments: tuple[str, ...]) -> None:
+    """Rather than the first page once more, or nothing, which looks as if all were well."""
+    ended_run(store, "run_1")
+    store.events.create(run_path("run_1"))
+    code, out, err = call(*arguments)
+    assert (code, out) == (2, "")
+    assert "What to do: " in err
 
 
 def test_one_run_with_its_events(store: Flue, call: Call) -> None:
