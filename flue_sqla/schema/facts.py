@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
 from flue_sqla.dialects.ddl import NO_TRANSLATION, Obstacle, SchemaDialect
+from flue_sqla.errors import SchemaVersionError
 from flue_sqla.schema.release import FLOOR_KEY, FORMAT_KEY, LEGACY_KEY, META_TABLE, VERSION_TABLE
 
 __all__ = ["Facts", "Placement", "examine", "glance", "meta_table"]
@@ -103,7 +104,13 @@ def _try(connection: sa.Connection, ways: SchemaDialect, statement: sa.Executabl
 
 
 def examine(connection: sa.Connection, ways: SchemaDialect, placement: Placement) -> Facts:
-    """Look at the catalog first, then at what is there. Never fails for a missing table."""
+    """Look at the catalog first, then at what is there. Never fails for a missing table.
+
+    Raises:
+        SchemaVersionError: the schema itself is missing, and migrating would not create it.
+    """
+    if placement.schema is not None:
+        _refuse_missing(connection, ways, placement.schema)
     names = frozenset(str(name) for name in connection.scalars(ways.relations(placement.schema), execution_options=NO_TRANSLATION))
     stamps = _read_stamps(connection, placement) if META_TABLE in names else {}
     versions = None
@@ -114,6 +121,12 @@ def examine(connection: sa.Connection, ways: SchemaDialect, placement: Placement
     if placement.branch:
         tables -= {placement.version_table}
     return Facts(stamps or {}, versions, tables, ways.foreign_layout(connection, placement.schema, tables))
+
+
+def _refuse_missing(connection: sa.Connection, ways: SchemaDialect, schema: str) -> None:
+    statement = ways.find_schema(schema)
+    if statement is not None and connection.execute(statement, execution_options=NO_TRANSLATION).first() is None:
+        raise SchemaVersionError(f"There is no schema {schema!r}.", meta={"schema": schema}, remedy=ways.missing_schema)
 
 
 def _read_stamps(connection: sa.Connection, placement: Placement) -> dict[str, str] | None:

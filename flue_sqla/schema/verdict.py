@@ -169,7 +169,8 @@ def decide(facts: Facts, placement: Placement, ways: SchemaDialect) -> Verdict:
         return _foreign_legacy(legacy)
     if facts.tables:
         return _unversioned(facts.tables)
-    return Verdict(VerdictKind.EMPTY, None, None, "The database has no flue_ tables yet.", _migrate_remedy(placement))
+    where = "the database" if placement.schema is None else f"the schema {placement.schema!r}"
+    return Verdict(VerdictKind.EMPTY, None, None, f"There are no flue_ tables in {where} yet.", _migrate_remedy(placement))
 
 
 def not_there(file: Path, placement: Placement) -> Verdict:

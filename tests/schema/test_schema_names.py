@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
 from flue_sqla.dialects.engines import create_engine
+from flue_sqla.errors import SchemaVersionError
 from flue_sqla.schema.boot import boot
 from flue_sqla.schema.migrate import current, downgrade, offline_sql
-from flue_sqla.schema.verdict import VerdictKind
+from flue_sqla.schema.verdict import Verdict, VerdictKind
 from tests.databases.contract import Database
 from tests.migrations.commands import succeed
 from tests.schema.catalogs import catalog, execute, stamps
@@ -106,3 +108,36 @@ def _run_script(database: Database, script: str) -> None:
         driver.autocommit = True
         driver.execute(script)
     engine.dispose()
+
+
+def test_a_schema_that_is_missing_is_named(migrated: Database) -> None:
+    """On PostgreSQL migrating creates it; elsewhere nothing here could, and the driver's words do not help."""
+    engine = create_engine(migrated.url)
+    for look in (lambda: boot(engine, mode="verify", schema="nosuch"), lambda: _require(current(engine, schema="nosuch"))):
+        with pytest.raises(SchemaVersionError, match="schema 'nosuch'") as refused:
+            look()
+        assert refused.value.remedy
+    if migrated.name.startswith("postgres"):
+        assert boot(engine, schema="nosuch").compatible
+    else:
+        with pytest.raises(SchemaVersionError, match="There is no schema 'nosuch'") as refused:
+            boot(engine, schema="nosuch")
+        assert "FLUE_SCHEMA" in refused.value.remedy
+    engine.dispose()
+
+
+@pytest.mark.databases("sqlite", "mariadb")
+def test_a_schema_is_found_whatever_its_letters_are(database: Database, tmp_path: Path) -> None:
+    """SQLite's names of attached files know no case."""
+    engine = create_engine(database.url)
+    if database.name == "sqlite":
+        sa.event.listen(engine, "connect", lambda driver, _: driver.execute(f"ATTACH DATABASE '{tmp_path / 'other.db'}' AS Other"))
+        assert boot(engine, schema="other").compatible
+    else:
+        assert boot(engine, schema=database.schema_name).compatible
+    engine.dispose()
+
+
+def _require(verdict: Verdict) -> None:
+    if not verdict.compatible:
+        raise verdict.error()

@@ -54,6 +54,8 @@ class SchemaDialect:
     """Execution options of the migrating connection."""
     glance_options: ClassVar[dict[str, Any]] = {}
     """Execution options of a connection that sends one SELECT and nothing else."""
+    missing_schema: ClassVar[str] = ""
+    """What to do about a schema that is not there, where migrating does not create it."""
 
     def __init__(self, dialect: sa.Dialect) -> None:
         self.dialect = dialect
@@ -67,6 +69,10 @@ class SchemaDialect:
     def relations(self, schema: str | None) -> sa.Select[Any]:
         """The names of all relations called ``flue_…`` in ``schema`` (spec/schema.md §2.1), in a column ``name``."""
         raise NotImplementedError
+
+    def find_schema(self, schema: str) -> sa.Select[Any] | None:
+        """Finds ``schema`` itself; None where a missing one is as good as an empty one, since migrating creates it."""
+        return None
 
     def foreign_layout(self, connection: sa.Connection, schema: str | None, tables: frozenset[str]) -> str | None:
         """The name of a layout that this release cannot read, if the tables are in it (spec/schema.md §3.10)."""

@@ -22,11 +22,13 @@ _FORBIDDEN = frozenset({1044, 1142, 1227, 1290, 1370, 1792, 1836})
 _UNREACHABLE = frozenset({1040, 1045, 1049, 1053, 1129, 1130, 1927, 2002, 2003, 2005, 2006, 2013, 2055, 4031})
 
 _TABLES = sa.table("TABLES", sa.column("TABLE_NAME", sa.Text), sa.column("TABLE_SCHEMA", sa.Text), schema="information_schema")
+_SCHEMATA = sa.table("SCHEMATA", sa.column("SCHEMA_NAME", sa.Text), schema="information_schema")
 
 
 class MySQLSchema(SchemaDialect):
     profile: ClassVar[str] = "mysql"
     transactional_ddl: ClassVar[bool] = False
+    missing_schema: ClassVar[str] = "Correct FLUE_SCHEMA (--schema), or CREATE DATABASE it and grant this account its rights there."
 
     def __init__(self, dialect: sa.Dialect) -> None:
         super().__init__(dialect)
@@ -36,6 +38,9 @@ class MySQLSchema(SchemaDialect):
         where = sa.literal(schema) if schema is not None else sa.func.database()
         name = _TABLES.c.TABLE_NAME
         return sa.select(name.label("name")).where(where == _TABLES.c.TABLE_SCHEMA, name.like(FLUE_PREFIX, escape="!"))
+
+    def find_schema(self, schema: str) -> sa.Select[Any]:
+        return sa.select(_SCHEMATA.c.SCHEMA_NAME).where(sa.literal(schema) == _SCHEMATA.c.SCHEMA_NAME)
 
     @contextmanager
     def lock(self, connection: sa.Connection, schema: str | None, timeout_ms: int) -> Iterator[bool]:

@@ -46,6 +46,7 @@ class SQLiteSchema(SchemaDialect):
     # Our own engines begin with BEGIN IMMEDIATE under their own busy timeout; here the wait is ours to bound.
     begin_options: ClassVar[dict[str, Any]] = {"flue_begin": "DEFERRED"}
     glance_options: ClassVar[dict[str, Any]] = {"flue_begin": None}
+    missing_schema: ClassVar[str] = "Leave FLUE_SCHEMA (--schema) out: on SQLite it is a file that an application's own engine attaches."
 
     def missing_file(self, url: sa.URL) -> Path | None:
         path = file_of(url)
@@ -57,6 +58,10 @@ class SQLiteSchema(SchemaDialect):
     def relations(self, schema: str | None) -> sa.Select[Any]:
         master = _master(schema)
         return sa.select(master.c.name.label("name")).where(master.c.type == "table", master.c.name.like(FLUE_PREFIX, escape="!"))
+
+    def find_schema(self, schema: str) -> sa.Select[Any]:
+        attached = sa.func.pragma_database_list().table_valued("name")
+        return sa.select(attached.c.name).where(sa.func.lower(attached.c.name) == schema.lower())
 
     def foreign_layout(self, connection: sa.Connection, schema: str | None, tables: frozenset[str]) -> str | None:
         if "flue_attachments" not in tables:
