@@ -15,8 +15,7 @@ import click
 from flue_sqla.cli.base import Invocation, group, pass_invocation
 from flue_sqla.cli.exits import Exit
 from flue_sqla.cli.output import counted
-from flue_sqla.cli.targets import refuse_existing, taken
-from flue_sqla.errors import ConfigurationError
+from flue_sqla.cli.targets import refuse_early, taken, writing
 
 if TYPE_CHECKING:
     from flue_sqla.artifacts.options import StoreOptions
@@ -68,7 +67,7 @@ def get(call: Invocation, artifact_id: str, target: str, tenant: str, force: boo
     it. One that is there already is left alone unless --force is given.
     """
     if target != "-":
-        refuse_existing(target, force=force)
+        refuse_early(target, force=force)
     with call.flue() as flue, flue.artifacts.open(artifact_id, tenant=tenant, verify=True) as source:
         if target == "-":
             shutil.copyfileobj(source, sys.stdout.buffer, _COPY)
@@ -90,7 +89,8 @@ def list_artifacts(call: Invocation, /, **given: Any) -> None:
     with call.flue() as flue:
         page = flue.artifacts.list(**given)
     rows = [(found.id, found.name, found.content_type, found.size, found.run_id, found.submission_id) for found in page.artifacts]
-    call.out.emit(page.to_wire(), lambda: call.out.table(["artifact", "name", "type", "bytes", "run", "submission"], rows))
+    columns = ["artifact", "name", "type", "bytes", "run", "submission"]
+    call.out.emit(page.to_wire(), lambda: call.out.table(columns, rows, empty=f"No artifacts of tenant {given['tenant']!r}."))
     if page.next_cursor is not None:
         call.out.line(f"More: --cursor {page.next_cursor}", style="dim")
 
@@ -196,7 +196,7 @@ def _metadata(text: str | None) -> dict[str, Any] | None:
 
 def _write_whole(source: Any, target: Path, force: bool) -> int:
     """Copy to a temporary name beside ``target``, which only the owner may read, and rename; how many bytes."""
-    try:
+    with writing(target):
         handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
         try:
             with os.fdopen(handle, "wb") as file:
@@ -205,12 +205,6 @@ def _write_whole(source: Any, target: Path, force: bool) -> int:
             _rename(temporary, target, force)
         finally:
             Path(temporary).unlink(missing_ok=True)
-    except OSError as error:
-        raise ConfigurationError(
-            f"The file {str(target)!r} cannot be written: {error.strerror or error}.",
-            meta={"path": str(target)},
-            remedy="Name a file in a folder that exists, that you may write to and that has room for it.",
-        ) from error
     return size
 
 
@@ -250,6 +244,8 @@ def _show_swept(call: Invocation, report: SweepReport) -> None:
     call.out.table(["what", "where"], [(what, where) for what, places in found.items() for where in places])
     done = "repaired" if report.repaired else "found; --repair removes them"
     call.out.line("Store and rows agree." if report.clean else f"{sum(map(len, found.values()))} {done}.")
+    if report.missing and not report.repaired:
+        call.out.line("Before you repair rows without bytes: does FLUE_ARTIFACTS name the store that these artifacts were put into?")
     if report.foreign:
         call.out.line(f"{counted(report.foreign, 'file')} of no artifact left alone.", style="dim")
     if report.uploads:

@@ -32,8 +32,8 @@ def age(text: str) -> timedelta:
 
 
 def moment(ms: int | None) -> str | None:
-    """Epoch ms as people read it, to the second; None and 0 are no time."""
-    return format_timestamp(ms).replace("T", " ")[:19] if ms else None
+    """Epoch ms as people read it, in UTC and to the second; None and 0 are no time."""
+    return format_timestamp(ms).replace("T", " ")[:19] + "Z" if ms else None
 
 
 def age_of(ms: int | None, now: int) -> str | None:

@@ -18,7 +18,7 @@ from flue_sqla.errors import FlueError
 
 __all__ = ["Output", "counted"]
 
-_PIPED_WIDTH = 160
+_PIPED_WIDTH = 320
 
 
 def counted(number: int, what: str) -> str:
@@ -31,7 +31,7 @@ class Output:
 
     def __init__(self, *, as_json: bool = False) -> None:
         self.as_json = as_json
-        # A pipe has no width; eighty columns would cut ids in two.
+        # A pipe has no width; with less than this the ids of a listing would be cut in two.
         self._out = Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else _PIPED_WIDTH)
         self._err = Console(file=sys.stderr, highlight=False, width=None if sys.stderr.isatty() else _PIPED_WIDTH)
 
@@ -65,14 +65,21 @@ class Output:
         """A remark on standard error, which does not disturb what is piped on."""
         self._err.print(escape(text), style="dim")
 
-    def table(self, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str | None = None) -> None:
-        """A table for people; ``None`` is an empty cell, numbers are right-aligned. Nothing with ``--json``."""
+    def table(self, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str | None = None, empty: str = "") -> None:
+        """A table for people; ``None`` is an empty cell, numbers are right-aligned. Nothing with ``--json``.
+
+        Without rows it is the line ``empty``, if there is one.
+        """
         if self.as_json:
             return
         body = [list(row) for row in rows]
+        if not body:
+            if empty:
+                self.line(empty)
+            return
         table = Table(title=title, title_justify="left", header_style="bold")
         for position, column in enumerate(columns):
-            numeric = bool(body) and all(isinstance(row[position], int | float) or row[position] is None for row in body)
+            numeric = all(isinstance(row[position], int | float) or row[position] is None for row in body)
             table.add_column(column, justify="right" if numeric else "left", overflow="fold")
         for row in body:
             table.add_row(*("" if value is None else escape(str(value)) for value in row))

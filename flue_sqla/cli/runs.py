@@ -38,7 +38,7 @@ def list_runs(call: Invocation, status: str | None, workflow_name: str | None, l
         page = flue.runs.list(status=status, workflow_name=workflow_name, limit=limit, cursor=cursor)
 
     def draw() -> None:
-        call.out.table(_COLUMNS, [_row(run) for run in page.runs])
+        call.out.table(_COLUMNS, [_row(run) for run in page.runs], empty="No runs.")
         if page.next_cursor:
             call.out.line(f"More: --cursor {page.next_cursor}", style="dim")
 

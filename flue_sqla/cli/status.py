@@ -52,10 +52,7 @@ def draw(call: Invocation, report: StatusReport) -> None:
         )
         for agent in report.agents
     ]
-    if rows:
-        call.out.table(_COLUMNS, rows)
-    else:
-        call.out.line("Nothing is waiting or running.")
+    call.out.table(_COLUMNS, rows, empty="Nothing is waiting or running.")
     runs = f"{report.active_runs} active" + (f", the oldest since {report.oldest_active_run}" if report.oldest_active_run else "")
     call.out.line(f"Runs: {runs}")
     if report.pending_deletions:

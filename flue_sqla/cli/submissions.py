@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import time
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from flue_sqla.admission import outcome_of
 from flue_sqla.cli.base import Invocation, group, pass_invocation
 from flue_sqla.cli.moments import moment
 from flue_sqla.errors import SubmissionMissingError, SubmissionNotRequeuedError
@@ -60,12 +62,14 @@ def list_submissions(
 @click.argument("submission_id")
 @pass_invocation
 def show(call: Invocation, submission_id: str) -> None:
-    """One submission with its message."""
+    """One submission with its message, and its outcome and result if it has ended."""
     with call.flue() as flue:
         found = _found(flue, submission_id)
-    wire = found.to_wire()
-    rows = [(name, value if isinstance(value, str | int) else repr(value)) for name, value in _readable(found).items()]
-    call.out.emit(wire, lambda: call.out.table(["", ""], rows))
+        ended = outcome_of(flue.submissions, flue.conversations, submission_id)
+    outcome = {} if ended is None else {name: value for name, value in ended.to_wire().items() if name in ("outcome", "result")}
+    facts = {**_readable(found), **outcome}
+    rows = [(name, value if isinstance(value, str | int) else json.dumps(value, ensure_ascii=False)) for name, value in facts.items()]
+    call.out.emit({**found.to_wire(), **outcome}, lambda: call.out.table(["", ""], rows))
 
 
 @submissions.command("abort")
@@ -94,7 +98,7 @@ def requeue(call: Invocation, submission_id: str, force: bool) -> None:
         if found.status != "running" or found.attempt_id is None:
             raise _refused(found, f"Submission {submission_id} is {found.status}, not running.", "Only what runs can be requeued.")
         if found.lease_expires_at >= flue.clock.now() and not force:
-            message = f"Submission {submission_id} is held by {found.owner_id} until {moment(found.lease_expires_at)} UTC."
+            message = f"Submission {submission_id} is held by {found.owner_id} until {moment(found.lease_expires_at)}."
             raise _refused(found, message, "Wait for the lease to run out, or give --force.")
         attempt = Attempt(submission_id=submission_id, attempt_id=found.attempt_id)
         if not flue.submissions.requeue(attempt):
@@ -145,7 +149,7 @@ def _cells(summary: SubmissionSummary) -> tuple[Any, ...]:
 
 
 def _draw(call: Invocation, found: list[SubmissionSummary], more: int | None) -> None:
-    call.out.table(_COLUMNS, [_cells(each) for each in found])
+    call.out.table(_COLUMNS, [_cells(each) for each in found], empty="No submissions.")
     if more is not None:
         call.out.line(f"More: --before {more}", style="dim")
 

@@ -35,7 +35,10 @@ def export_blobs(flue: Flue, writer: SnapshotWriter, ledger: Ledger) -> None:
             raise SnapshotError(
                 f"The bytes of the artifact under {key!r} are not in the object store.",
                 meta={"storageKey": key, "sha256": sha256},
-                remedy="If it was deleted while the export ran, export again; else run `flue-sqla artifacts sweep`.",
+                remedy=(
+                    "Check that FLUE_ARTIFACTS names the store that it was put into. If it was deleted while the export ran, export "
+                    "again; if its bytes are lost, `flue-sqla artifacts sweep --repair` forgets it."
+                ),
             )
         writer.blob(sha256, size, _pieces(store, key, size))
 

@@ -7,43 +7,18 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from flue_sqla import Flue
-from flue_sqla.cli.main import run as command
 from flue_sqla.testing.clock import ManualClock
 from flue_sqla.wire import run_path
+from tests.cli.conftest import Call
 from tests.databases.contract import Database
 from tests.retention.work import DAY, ended_run, settled
 from tests.submissions.inputs import direct, dispatch, run
-
-Call = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def store(migrated: Database, monkeypatch: pytest.MonkeyPatch, artifact_url: str) -> Iterator[Flue]:
-    """A Flue on the database that the command will look at."""
-    monkeypatch.setenv("DATABASE_URL", migrated.url)
-    monkeypatch.setenv("FLUE_ARTIFACTS", artifact_url)
-    flue = Flue(migrated.url)
-    yield flue
-    flue.close()
-
-
-@pytest.fixture
-def call(store: Flue, capsys: pytest.CaptureFixture[str]) -> Call:
-    """Run a command; exit code, standard output, standard error."""
-
-    def run_it(*arguments: str) -> tuple[int, str, str]:
-        code = command(list(arguments))
-        printed = capsys.readouterr()
-        return code, printed.out, printed.err
-
-    return run_it
 
 
 def documents(text: str) -> list[Any]:
