@@ -122,6 +122,28 @@ def test_the_branch_is_not_taken_back_while_work_is_unsettled(database: Database
     project.alembic("-x", "force=yes", "downgrade", "flue@base", ini=INI)
 
 
+@pytest.mark.parametrize("reference", ["depends_on", "down_revision"])
+def test_a_hosts_revision_that_stands_on_ours_is_told_and_mended(database: Database, project: Project, reference: str) -> None:
+    """Alembic then records the host's revision alone, so nothing says how far ours have run."""
+    project.alembic("upgrade", "heads", ini=INI)
+    revision = project.folder / "migrations" / "versions" / "0003_totals.py"
+    sound = {"revision": "0003", "down_revision": "0002", "depends_on": None}
+
+    def write(values: dict[str, Any]) -> None:
+        lines = [f"{name} = {value!r}\n" for name, value in values.items()]
+        revision.write_text("".join(lines) + "def upgrade(): pass\ndef downgrade(): pass\n")
+
+    write({**sound, reference: "flue_0002" if reference == "depends_on" else ("0002", "flue_0002")})
+    project.alembic("upgrade", "heads", ini=INI)
+    assert catalog(database)["rows of alembic_version"] == [("0003",)]
+    with pytest.raises(SchemaVersionError, match="records no revision of ours") as caught:
+        _boot(database, "verify")
+    assert "depends_on" in caught.value.remedy
+    write(sound)
+    project.alembic("upgrade", "heads", ini=INI)
+    assert _boot(database, "verify").kind is VerdictKind.CURRENT
+
+
 def test_the_branch_as_a_script_stamps_first(database: Database, project: Project) -> None:
     script = project.alembic("upgrade", "heads", "--sql", ini=INI)
     created = [line.split()[-2] for line in script.splitlines() if line.startswith("CREATE TABLE") and "flue_" in line]
