@@ -7,12 +7,14 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 
+from flue_sqla import Flue
 from tests.databases.contract import Database
 from tests.docs.programs import programs, write_programs
 
@@ -52,6 +54,19 @@ def _environment(**more: str) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(ROOT), **more}
 
 
+@contextmanager
+def _worker_process(target: str, folder: Path) -> Iterator[None]:
+    """The command beside the application; told to stop at the end, which it must do in good order."""
+    command = [sys.executable, "-m", "flue_sqla.cli", "worker", target]
+    process = subprocess.Popen(command, cwd=folder, env=_environment(), stderr=subprocess.PIPE)
+    try:
+        yield
+    finally:
+        process.terminate()
+        _, told = process.communicate(timeout=30)
+    assert process.returncode == 0, told
+
+
 def test_the_guide_has_the_programs_that_are_tested_here() -> None:
     assert set(programs(GUIDE)) == {"shop.py", "shop_fastapi.py", "shop_flask.py"}
 
@@ -80,19 +95,24 @@ def test_fastapi(database: Database, load: Any, monkeypatch: pytest.MonkeyPatch)
     assert database.admin_execute("SELECT id, submission_id FROM shop_orders") == [(7, submission)]
 
 
+def test_fastapi_with_a_worker_process(database: Database, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", database.async_url)
+    with Flue(database.url) as flue:
+        flue.boot()
+        receipt = flue.dispatch("triage", id="order-7", message="two apples")
+        with _worker_process("shop_fastapi:worker", folder):
+            assert flue.wait(receipt.submission_id, timeout=30).result == "TWO APPLES"
+
+
 def test_flask_with_a_worker_process(database: Database, folder: Path, load: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_URL", database.url)
     shop = load("shop_flask")
     shop.flue.boot()
-    command = [sys.executable, "-m", "flue_sqla.cli", "worker", "shop_flask:worker"]
-    process = subprocess.Popen(command, cwd=folder, env=_environment(), stderr=subprocess.PIPE)
     try:
-        client = shop.app.test_client()
-        submission = client.post("/orders/7?text=two+apples").json["submission"]
-        assert client.get(f"/outcomes/{submission}").json == {"outcome": "completed", "result": "TWO APPLES"}
+        with _worker_process("shop_flask:worker", folder):
+            client = shop.app.test_client()
+            submission = client.post("/orders/7?text=two+apples").json["submission"]
+            assert client.get(f"/outcomes/{submission}").json == {"outcome": "completed", "result": "TWO APPLES"}
     finally:
-        process.terminate()
-        _, told = process.communicate(timeout=30)
         shop.flue.close()
         shop.engine.dispose()
-    assert process.returncode == 0, told
