@@ -6,7 +6,7 @@ import asyncio
 import io
 import threading
 import weakref
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
@@ -20,7 +20,7 @@ from flue_sqla.artifacts.readers import AwaitedReader, RangeReader
 from flue_sqla.artifacts.store import AsyncReader, AsyncUpload, Buffer, ObjectInfo, ObjectStore, RangedStore, Upload
 from flue_sqla.forking import reset_in_child
 
-__all__ = ["AwaitedStore", "Call", "PortalStore", "inline", "on_thread"]
+__all__ = ["AwaitedStore", "Call", "PortalStore", "inline", "on_thread", "to_end"]
 
 T = TypeVar("T")
 
@@ -45,19 +45,35 @@ async def inline(function: Callable[..., T], *arguments: Any) -> T:
 
 
 async def on_thread(function: Callable[..., T], *arguments: Any) -> T:
-    """Call on a thread. A cancelled caller still waits for the end: an operation either happened or did not, never later."""
-    work = asyncio.ensure_future(asyncio.to_thread(function, *arguments))
+    """Call on a thread, to its end."""
+    return await to_end(asyncio.to_thread(_without_stop, function, *arguments))
+
+
+async def to_end(work: Coroutine[Any, Any, T], patience: float | None = None) -> T:
+    """What ``work`` gives. A cancelled caller still waits for its end: an operation either happened or did not, never later.
+
+    Only after ``patience`` seconds of that, when they are given, ``work`` is cancelled as well.
+    """
+    task = asyncio.ensure_future(work)
     try:
-        return await asyncio.shield(work)
+        return await asyncio.shield(task)
     except asyncio.CancelledError:
-        while not work.done():
-            try:
-                await asyncio.wait([work])
-            except asyncio.CancelledError:
-                continue
-        if not work.cancelled():
-            work.exception()
+        while not task.done():
+            with suppress(asyncio.CancelledError):
+                ended, _ = await asyncio.wait([task], timeout=patience)
+                if not ended:
+                    task.cancel()
+        if not task.cancelled():
+            task.exception()
         raise
+
+
+def _without_stop(function: Callable[..., T], *arguments: Any) -> T:
+    """A future cannot hold a StopIteration, so whoever awaits it would wait for ever; a coroutine turns it into this error as well."""
+    try:
+        return function(*arguments)
+    except StopIteration as error:
+        raise RuntimeError("What was called raised StopIteration.") from error
 
 
 class AwaitedStore:

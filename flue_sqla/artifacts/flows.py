@@ -34,6 +34,8 @@ log = logging.getLogger("flue_sqla.artifacts")
 
 MARKS_KEPT_MS = 7 * 24 * 3_600_000
 """How long a swept key stays taken, so that a put that was on its way fails instead of naming nothing."""
+_ROW_PATIENCE = 10.0
+"""Seconds for the row of a cancelled put. Without an answer by then its bytes are left to a sweep."""
 
 
 async def put(runtime: Runtime, rows: ArtifactRows, store: AsyncObjectStore, request: PutRequest, source: ByteSource) -> Artifact:
@@ -44,6 +46,13 @@ async def put(runtime: Runtime, rows: ArtifactRows, store: AsyncObjectStore, req
         artifact = await store_bytes(runtime, store, request, source)
     finally:
         await source.close()
+    # Whoever cancels from here on leaves a whole artifact, unless the database does not answer.
+    await runtime.finish(_insert(runtime, rows, store, request, artifact), _ROW_PATIENCE)
+    return artifact
+
+
+async def _insert(runtime: Runtime, rows: ArtifactRows, store: AsyncObjectStore, request: PutRequest, artifact: Artifact) -> None:
+    """Make the artifact visible, or remove its bytes."""
     await _refuse_if_swept(rows, store, request)
     try:
         inserted = await runtime.rows(rows.insert, artifact)
@@ -54,7 +63,6 @@ async def put(runtime: Runtime, rows: ArtifactRows, store: AsyncObjectStore, req
         raise
     if not inserted:
         raise _swept(request)
-    return artifact
 
 
 async def store_bytes(runtime: Runtime, store: AsyncObjectStore, request: PutRequest, source: ByteSource) -> Artifact:
@@ -65,13 +73,14 @@ async def store_bytes(runtime: Runtime, store: AsyncObjectStore, request: PutReq
         await _pump(runtime, source, Assembler(store.plan, source.size), digest, upload, request)
         sha256 = await runtime.hexdigest(digest)
         request.check_digest(sha256)
+        artifact = request.artifact(digest.size, sha256)
         await upload.complete()
     except BaseException:
         await runtime.finish(_abort(upload, request.key))
         raise
     finally:
         digest.close()
-    return request.artifact(digest.size, sha256)
+    return artifact
 
 
 async def _pump(
@@ -147,10 +156,9 @@ def check_range(artifact: Artifact, start: int, end: int | None) -> tuple[int, i
     Raises:
         InvalidInputError: the range is negative or backwards.
     """
-    last = artifact.size if end is None else end
-    if start < 0 or last < start:
+    if start < 0 or (end is not None and end < start):
         raise InvalidInputError("A range starts at 0 or later and does not end before its start.", meta={"start": start, "end": end})
-    return min(start, artifact.size), min(last, artifact.size)
+    return min(start, artifact.size), artifact.size if end is None else min(end, artifact.size)
 
 
 def digest_check(artifact: Artifact, wanted: bool) -> DigestCheck | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, Self
 from urllib.parse import unquote, urlsplit
@@ -16,6 +16,7 @@ from flue_sqla import setting_checks as checks
 from flue_sqla.artifacts.keys import quote_component
 from flue_sqla.artifacts.parts import MIB, PartPlan
 from flue_sqla.errors import ConfigurationError
+from flue_sqla.redaction import Redactor, secrets_of_url
 from flue_sqla.settings import FlueSettings
 
 __all__ = ["StoreOptions"]
@@ -53,6 +54,11 @@ class StoreOptions:
     concurrency: int = 4
     storage_options: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
+    def __repr__(self) -> str:
+        # A URL may hold a password, also one that is refused because of it.
+        shown = ", ".join(f"{one.name}={getattr(self, one.name)!r}" for one in fields(self) if one.repr)
+        return Redactor(secrets_of_url(self.url) | secrets_of_url(self.endpoint or "")).clean(f"{type(self).__name__}({shown})")
+
     @classmethod
     def from_settings(cls, settings: FlueSettings, url: str | None = None) -> Self:
         """The options that ``settings`` describe; ``url``, when given, wins over ``settings.artifacts``.
@@ -66,7 +72,7 @@ class StoreOptions:
             given[option] = value.get_secret_value() if isinstance(value, SecretStr) else value
         if "s3_force_path_style" in settings.model_fields_set:
             given["force_path_style"] = settings.s3_force_path_style
-        options = cls(url=url or settings.artifacts, **given)
+        options = cls(url=settings.artifacts if url is None else url, **given)
         options.check()
         return options
 
@@ -99,7 +105,9 @@ class StoreOptions:
     @property
     def label(self) -> str:
         """A short name of the place, free of secrets and hosts, as rows note it after a transfer."""
-        place = str(self.folder.absolute()) if self.scheme == "file" else self.url
+        place = str(self.folder.absolute()) if self.scheme == "file" else self.url.rstrip("/")
+        if self.scheme == "s3":
+            place = f"s3://{self.bucket}/{self.prefix}".rstrip("/")
         return f"{quote_component(self.scheme)}-{hashlib.sha256(place.encode('utf-8', 'surrogatepass')).hexdigest()[:16]}"
 
     @property

@@ -225,7 +225,12 @@ class AsyncArtifactFile:
             ArtifactIntegrityError: opened with ``verify=True`` and the last byte was read, but the content is not what was stored.
         """
         position = self._reader.tell()
-        data = await self._reader.read(size)
+        try:
+            data = await self._reader.read(size)
+        except BaseException:
+            # What a cancelled or failed call has read was given to nobody: the next one begins there.
+            self._reader.seek(position)
+            raise
         if self._check is not None and size != 0:
             self._check.saw(position, data)
         return data

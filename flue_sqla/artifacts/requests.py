@@ -10,7 +10,7 @@ from typing import Any
 from flue_sqla.artifacts.keys import storage_key
 from flue_sqla.errors import ArtifactIntegrityError, ArtifactTooLargeError, InvalidInputError
 from flue_sqla.records.artifact import Artifact
-from flue_sqla.wire import canonical_json, new_id, parse_json
+from flue_sqla.wire import canonical_json, new_id, parse_json, require_storable
 
 __all__ = ["PutRequest"]
 
@@ -54,9 +54,11 @@ class PutRequest:
         Raises:
             InvalidInputError: one of them cannot be stored faithfully on every database.
         """
-        for field, value in {"tenant": tenant, "content_type": content_type, "run_id": run_id, "submission_id": submission_id}.items():
-            _check_text(field, value, _LONGEST)
         _check_text("name", name, None)
+        _check_text("tenant", tenant, _LONGEST)
+        for field, value in {"content_type": content_type, "run_id": run_id, "submission_id": submission_id}.items():
+            if value is not None:
+                _check_text(field, value, _LONGEST)
         if content_type is not None and not _CONTENT_TYPE.match(content_type):
             raise InvalidInputError("A content type is visible ASCII.", meta={"field": "content_type"})
         expected = expected_sha256.lower() if expected_sha256 is not None else None
@@ -127,14 +129,8 @@ class PutRequest:
         )
 
 
-def _check_text(field: str, value: str | None, longest: int | None) -> None:
-    if value is None:
-        return
-    if not isinstance(value, str):
-        raise InvalidInputError(f"{field} is a text, not {type(value).__name__}.", meta={"field": field})
-    if not value:
+def _check_text(field: str, value: str, longest: int | None) -> None:
+    if not require_storable(value, field):
         raise InvalidInputError(f"{field} is empty.", meta={"field": field})
     if longest is not None and len(value) > longest:
         raise InvalidInputError(f"{field} has {len(value)} characters; at most {longest} can be stored.", meta={"field": field})
-    if "\0" in value or any(0xD800 <= ord(letter) <= 0xDFFF for letter in value):
-        raise InvalidInputError(f"{field} contains NUL or a lone surrogate, which no database stores.", meta={"field": field})

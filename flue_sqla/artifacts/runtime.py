@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeVar
 
 from sqlalchemy.util import greenlet_spawn
 
-from flue_sqla.artifacts.bridges import inline, on_thread
+from flue_sqla.artifacts.bridges import inline, on_thread, to_end
 from flue_sqla.artifacts.parts import StreamDigest
 
 __all__ = ["AsyncRuntime", "BlockingRuntime", "Runtime", "run"]
@@ -33,8 +33,8 @@ class Runtime(Protocol):
         """Call a method of the rows."""
         ...
 
-    async def finish(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run ``work`` to its end, even when the caller is being cancelled."""
+    async def finish(self, work: Coroutine[Any, Any, T], patience: float | None = None) -> T:
+        """Run ``work`` to its end, even when the caller is being cancelled; at most ``patience`` seconds longer, when they are given."""
         ...
 
     async def hash(self, digest: StreamDigest, part: bytes) -> None:
@@ -61,7 +61,7 @@ class BlockingRuntime:
     async def rows(self, method: Callable[..., T], *arguments: Any) -> T:
         return method(*arguments)
 
-    async def finish(self, work: Coroutine[Any, Any, T]) -> T:
+    async def finish(self, work: Coroutine[Any, Any, T], patience: float | None = None) -> T:
         return await work
 
     async def hash(self, digest: StreamDigest, part: bytes) -> None:
@@ -86,14 +86,8 @@ class AsyncRuntime:
         result: T = await greenlet_spawn(method, *arguments)
         return result
 
-    async def finish(self, work: Coroutine[Any, Any, T]) -> T:
-        task = asyncio.ensure_future(work)
-        while not task.done():
-            try:
-                await asyncio.wait([task])
-            except asyncio.CancelledError:
-                continue  # whoever cancelled is told by the error that brought us here
-        return task.result()
+    async def finish(self, work: Coroutine[Any, Any, T], patience: float | None = None) -> T:
+        return await to_end(work, patience)
 
     async def hash(self, digest: StreamDigest, part: bytes) -> None:
         await digest.add_async(part)

@@ -15,6 +15,8 @@ from flue_sqla.errors import InvalidInputError
 
 __all__ = ["AnySource", "ByteSource", "source_of"]
 
+_END: Any = object()
+
 AnySource = Buffer | str | os.PathLike[str] | Iterable[bytes] | AsyncIterable[bytes] | Any
 
 
@@ -61,7 +63,7 @@ def source_of(given: AnySource, call: Call, *, allow_async: bool) -> ByteSource:
 
 class _Bytes:
     def __init__(self, data: Buffer) -> None:
-        self._view = memoryview(data).cast("B")
+        self._view = memoryview(_plain(data))
         self._data: bytes | None = data if isinstance(data, bytes) else None
         self.size: int | None = len(self._view)
 
@@ -118,9 +120,9 @@ class _Chunks:
 
     async def read(self, wanted: int) -> Buffer:
         # An empty chunk is not the end.
-        while (chunk := await self._call(next, self._chunks, None)) is not None:
-            if len(_checked(chunk)):
-                return _checked(chunk)
+        while (chunk := await self._call(next, self._chunks, _END)) is not _END:
+            if len(data := _checked(chunk)):
+                return data
         return b""
 
     async def close(self) -> None:
@@ -135,8 +137,8 @@ class _AsyncChunks:
 
     async def read(self, wanted: int) -> Buffer:
         async for chunk in self._chunks:
-            if len(_checked(chunk)):
-                return chunk
+            if len(data := _checked(chunk)):
+                return data
         return b""
 
     async def close(self) -> None:
@@ -158,10 +160,20 @@ class _AsyncFile:
 
 def _checked(data: Any) -> Buffer:
     if isinstance(data, bytes | bytearray | memoryview):
-        return data
+        return _plain(data)
     raise InvalidInputError(
         f"The source gave {type(data).__name__}, not bytes.", remedy="Open the file in binary mode; encode text before storing it."
     )
+
+
+def _plain(data: Buffer) -> Buffer:
+    """``data``, whose length is its size: that of a view counts items, which need not be bytes."""
+    if not isinstance(data, memoryview):
+        return data
+    try:
+        return data.cast("B")
+    except TypeError:  # there are gaps between its items
+        return data.tobytes()
 
 
 def _need_async(allowed: bool) -> None:
@@ -172,9 +184,10 @@ def _need_async(allowed: bool) -> None:
 def _size_of(path: Path) -> int | None:
     try:
         found = path.stat()
-    except OSError as error:
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "no file has such a name"
         raise InvalidInputError(
-            f"The file to store cannot be read: {error.strerror}.", meta={"path": str(path)}, remedy="Name a readable file."
+            f"The file to store cannot be read: {reason}.", meta={"path": str(path)}, remedy="Name a readable file."
         ) from error
     if stat.S_ISDIR(found.st_mode):
         raise InvalidInputError("A folder cannot be stored as an artifact.", meta={"path": str(path)}, remedy="Name a file.")

@@ -99,6 +99,31 @@ def test_a_label_names_the_place_and_nothing_else() -> None:
     assert "bucket" not in label
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("s3://bucket", "s3://bucket/"), ("s3://bucket/x", "s3://bucket/x/"), ("gs://bucket/x", "gs://bucket/x/"), ("/x", "/x/")],
+)
+def test_a_slash_at_the_end_makes_no_other_place(one: str, other: str) -> None:
+    """A transfer notes the place as it was written on the command line; the setting may be written otherwise."""
+    assert StoreOptions(url=one).label == StoreOptions(url=other).label
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"url": f"sftp://somebody:{SECRET}@host/folder"},
+        {"url": f"s3://key:{SECRET}@bucket/x"},
+        {"url": f"gs://bucket?token={SECRET}"},
+        {"url": "s3://bucket/x", "endpoint": f"http://somebody:{SECRET}@host"},
+        {"url": "s3://bucket/x", "access_key_id": SECRET, "secret_access_key": SECRET, "session_token": SECRET},
+        {"url": "abfs://container/x", "storage_options": {"account_key": SECRET}},
+    ],
+)
+def test_no_secret_is_in_the_repr(given: dict[str, Any]) -> None:
+    assert SECRET not in repr(StoreOptions(**given))
+    assert given["url"].partition("://")[0] in repr(StoreOptions(**given))
+
+
 def test_nothing_happens_before_the_first_use(tmp_path: Any) -> None:
     script = f"""
 import sys

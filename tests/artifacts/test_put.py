@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import io
 import os
+from array import array
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
+from sqlalchemy.util import await_only
 
-from flue_sqla.artifacts import StoreOptions
+from flue_sqla.artifacts import StoreOptions, flows
 from flue_sqla.errors import ArtifactIntegrityError, ArtifactTooLargeError, InvalidInputError
 from flue_sqla.records import Artifact
 from tests.artifacts.conftest import LOCAL_PLACES, S3_PLACES, Bench, Slow, content, places, stored_keys
@@ -110,8 +114,8 @@ def test_an_async_source_needs_the_async_face(bench: Bench) -> None:
 
 @pytest.mark.parametrize(
     "source",
-    [5, None, ["text"], io.StringIO("text"), "/no/such/file", "/tmp"],
-    ids=["number", "nothing", "texts", "text file", "no file", "folder"],
+    [5, None, ["text"], [b"bytes", None, b"more"], io.StringIO("text"), "/no/such/file", "no\0file", "/tmp"],
+    ids=["number", "nothing", "texts", "nothing between bytes", "text file", "no file", "no file name", "folder"],
 )
 def test_what_is_no_source(face: Any, place: StoreOptions, source: Any) -> None:
     with pytest.raises(InvalidInputError) as caught:
@@ -119,6 +123,67 @@ def test_what_is_no_source(face: Any, place: StoreOptions, source: Any) -> None:
     assert caught.value.remedy
     assert stored_keys(place) == set()
     assert face.list().artifacts == []
+
+
+def test_views_are_measured_in_bytes_and_not_in_items(face: Any, place: StoreOptions) -> None:
+    numbers = memoryview(array("I", range(1000)))
+    for source, data in [(numbers, numbers.tobytes()), ([numbers], numbers.tobytes()), (numbers[::3], numbers[::3].tobytes())]:
+        with pytest.raises(ArtifactTooLargeError):
+            face.put(source, name="x", max_bytes=len(data) - 1)
+        assert stored_keys(place) == set()
+        stored = face.put(source, name="x", max_bytes=len(data))
+        assert content(face, stored) == data
+        face.delete(stored.id)
+
+
+def test_a_source_that_raises_what_ends_an_iteration_does_not_hang(face: Any, place: StoreOptions) -> None:
+    class Exhausted:
+        def read(self, size: int) -> bytes:
+            return next(iter(()))
+
+    with pytest.raises(RuntimeError, match="StopIteration"):
+        face.put(Exhausted(), name="x")
+    assert stored_keys(place) == set()
+
+
+@pytest.mark.databases("sqlite", "postgres", "mariadb")
+async def test_a_put_that_is_cancelled_at_its_row_is_whole_or_nothing(bench: Bench, place: StoreOptions) -> None:
+    async with bench.aflue() as aflue:
+        await aflue.artifacts.put(b"warm", name="x")
+
+        def cancel(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+            if statement.startswith("INSERT"):
+                task.cancel()
+
+        sa.event.listen(aflue.engine.sync_engine, "before_cursor_execute", cancel)
+        task = asyncio.create_task(aflue.artifacts.put(b"cancelled", name="x"))
+        await asyncio.wait([task])
+        assert task.cancelled()
+        keys = {artifact.storage_key for artifact in (await aflue.artifacts.list()).artifacts}
+        assert await asyncio.to_thread(stored_keys, place) == keys
+
+
+async def test_a_cancelled_put_does_not_wait_for_ever_for_a_database(
+    bench: Bench, place: StoreOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(flows, "_ROW_PATIENCE", 0.01)
+    async with bench.aflue() as aflue:
+        await aflue.artifacts.put(b"warm", name="x")
+        reached = asyncio.Event()
+
+        def hang(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+            if statement.startswith("INSERT"):
+                reached.set()
+                await_only(asyncio.Event().wait())
+
+        sa.event.listen(aflue.engine.sync_engine, "before_cursor_execute", hang)
+        task = asyncio.create_task(aflue.artifacts.put(b"cancelled", name="x"))
+        await reached.wait()
+        task.cancel()
+        await asyncio.wait([task])
+        assert task.cancelled()
+        sa.event.remove(aflue.engine.sync_engine, "before_cursor_execute", hang)
+        assert len((await aflue.artifacts.sweep(grace_ms=-60_000, repair=True)).orphans) == 1
 
 
 @EVERYWHERE
@@ -183,6 +248,8 @@ def test_a_second_put_never_replaces(face: Any) -> None:
         {"name": "nul\0"},
         {"name": "lone \ud800"},
         {"name": 5},
+        {"name": None},
+        {"name": "x", "tenant": None},
         {"name": "x", "tenant": ""},
         {"name": "x", "tenant": "t" * 256},
         {"name": "x", "tenant": "nul\0"},

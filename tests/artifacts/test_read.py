@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import os
 from typing import Any
@@ -24,6 +25,7 @@ def test_a_range_is_cut_to_the_artifact(face: Any) -> None:
     for start, end in [(0, 5), (8 * MIB, 9 * MIB), (9 * MIB + 10, 10 * MIB), (10 * MIB, 11 * MIB), (5, 5)]:
         assert face.read_range(artifact.id, start, end) == DATA[start:end]
     assert face.read_range(artifact.id, 9 * MIB) == DATA[9 * MIB :]
+    assert face.read_range(artifact.id, 11 * MIB) == face.read_range(artifact.id, 11 * MIB, 12 * MIB) == b""
     for start, end in [(-1, 5), (5, 4)]:
         with pytest.raises(InvalidInputError):
             face.read_range(artifact.id, start, end)
@@ -211,3 +213,21 @@ async def test_an_async_file_iterates_and_closes(bench: Bench) -> None:
             assert file.size == len(DATA)
             assert b"".join([chunk async for chunk in file]) == DATA
             assert await file.read() == b""
+
+
+@EVERYWHERE
+async def test_a_cancelled_read_takes_nothing_from_the_next_one(bench: Bench) -> None:
+    async with bench.aflue() as aflue:
+        artifact = await aflue.artifacts.put(DATA, name="x")
+        async with await aflue.artifacts.open(artifact.id, verify=True) as file:
+            assert await file.read(3) == DATA[:3]
+            for turns in (1, 2, 5, 10, 20, 50, 100, 200, 500):
+                reading = asyncio.create_task(file.read())
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+                reading.cancel()
+                await asyncio.wait([reading])
+                if reading.cancelled():
+                    assert file.tell() == 3
+                file.seek(3)
+            assert await file.read() == DATA[3:]
