@@ -65,8 +65,11 @@ class AttachmentOffload:
 
         return self._run(flow)
 
-    def has(self, artifact: Artifact) -> bool:
-        return self._run(lambda _, store: store.stat(artifact.storage_key)) is not None
+    def has(self, kept: KeptBytes, size: int) -> bool:
+        if self._stores.is_elsewhere(kept.store):
+            return True
+        found = self._run(lambda _, store: store.stat(kept.storage_key))
+        return found is not None and found.size == size
 
     def discard(self, artifact: Artifact) -> None:
         self._run(lambda runtime, store: runtime.finish(flows.discard(store, artifact.storage_key)))

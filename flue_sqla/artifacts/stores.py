@@ -62,13 +62,17 @@ class Stores:
                 store = self._by_loop[loop] = async_store(self.options, shared)
             return store
 
+    def is_elsewhere(self, label: str | None) -> bool:
+        """Whether a row with this label names another store than the configured one."""
+        return label is not None and label != self.options.label
+
     def refuse_elsewhere(self, artifact_id: str, label: str | None) -> None:
         """Refuse to look here for bytes that a transfer has moved away.
 
         Raises:
             ArtifactStoreError: the row names another store than the configured one.
         """
-        if label is not None and label != self.options.label:
+        if self.is_elsewhere(label):
             raise ArtifactStoreError(
                 f"The bytes of artifact {artifact_id!r} were moved to another store than the configured one.",
                 meta={"artifactId": artifact_id, "store": label, "configured": self.options.label, "reason": "moved"},

@@ -143,4 +143,4 @@ class Sweep:
             await self.runtime.rows(self.rows.remove_missing, artifact.id)
 
     def _elsewhere(self, artifact: Artifact) -> bool:
-        return artifact.store is not None and artifact.store != self.stores.options.label
+        return self.stores.is_elsewhere(artifact.store)

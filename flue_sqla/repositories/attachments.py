@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import operator
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import count
 from typing import Any, Final, NamedTuple
@@ -26,10 +27,13 @@ from flue_sqla.records.attachment import Attachment, AttachmentRef
 from flue_sqla.repositories.offloading import (
     KeptBytes,
     Offload,
+    forget_left_behind,
     insert_artifact,
     kept_bytes,
     link_artifact,
+    replace_artifact,
     take_back_artifact,
+    unlink_artifact,
     with_artifact,
 )
 from flue_sqla.repositories.per_dialect import PerDialect
@@ -41,7 +45,7 @@ __all__ = ["CHUNK_BYTES", "Attachments"]
 CHUNK_BYTES: Final = 524_288
 """The size of a chunk of the ``sqlite`` profile (spec/attachments.md §4)."""
 _PRUNED_MEANWHILE: Final = 3
-"""Tries at an id that is taken when it is put, and free when it is looked at."""
+"""Tries at an id that is taken when it is put, and free, or otherwise kept, when it is looked at."""
 
 _a, _chunk = attachments, attachment_chunks
 _KEY = (_a.c.stream_path == sa.bindparam("of_path"), _a.c.attachment_id == sa.bindparam("of_attachment"))
@@ -72,6 +76,8 @@ class Attachments:
     def put(self, stream_path: str, attachment: AttachmentRef, data: bytes, conversation_id: str) -> None:
         """Store ``data``; the same call again changes nothing, also after a lost answer (spec/attachments.md §2).
 
+        Except that bytes which the artifact store has lost are stored again.
+
         Args:
             stream_path: the stream that the conversation is in.
             attachment: the reference, as :meth:`AttachmentRef.of` computes it; its file name is not stored.
@@ -82,7 +88,7 @@ class Attachments:
             AttachmentIntegrityError: the bytes do not have the size (checked first) or the digest of the reference.
             AttachmentConflictError: the id is taken by other bytes, metadata or conversation; those stay untouched.
             ValueTooLargeError: an id is too long or the bytes exceed the server's packet limit (MySQL, MariaDB).
-            ArtifactStoreError: the artifact store failed; nothing was stored.
+            ArtifactStoreError: the artifact store failed, and nothing was stored; or it does not answer whether it still has the bytes.
             ArtifactConflictError: the bytes were swept because this put took longer than the sweep's grace time.
         """
         content = _as_bytes(data)
@@ -160,15 +166,17 @@ class Attachments:
         return self._scope.write(insert)
 
     def _put_offloaded(self, ref: AttachmentRef, row: dict[str, Any], content: bytes) -> _Stored:
-        """Bytes first, rows last. What is there already is not uploaded again, or its bytes are discarded."""
+        """Bytes first, rows last. What is there already is not uploaded again, or its bytes are discarded; what was lost is replaced."""
+        is_lost: Callable[[_Stored], bool] = partial(self._is_lost, row)
         if not self._scope.in_transaction:  # where the upload comes before the first statement, so that no lock is held meanwhile
             existing = self._find(_key(row), _WHOLE, _CUT)
-            if existing is not None:
+            if existing is not None and not is_lost(existing):
                 return existing
+            is_lost = partial(operator.eq, existing)  # nor during a second look at the store: what is new by then has its bytes
         artifact = self._offload.upload(ref, content)
         tries = count(1)
         try:
-            stored = self._scope.write(lambda executor: self._insert_offloaded(row, artifact, next(tries), executor))
+            stored = self._scope.write(lambda executor: self._insert_offloaded(row, artifact, is_lost, next(tries), executor))
         except OutcomeUnknown:
             raise  # the rows may be there, so their bytes must stay: a sweep will tell
         except Exception:
@@ -194,24 +202,37 @@ class Attachments:
             return self._insert_cut(row, [b""], executor)
         return self._insert({**row, "bytes": b""}, b"", executor)
 
-    def _insert_offloaded(self, row: dict[str, Any], artifact: Artifact, nth: int, executor: Executor) -> _Stored:
-        """The artifact first: where that waits for a sweep, nothing of the attachment is written yet."""
+    def _insert_offloaded(
+        self, row: dict[str, Any], artifact: Artifact, is_lost: Callable[[_Stored], bool], nth: int, executor: Executor
+    ) -> _Stored:
+        """The artifact first: where that waits for a sweep, nothing else is written yet. The attachment last: none is without its bytes."""
+        kept = KeptBytes(artifact.id, artifact.storage_key, artifact.store)
+        stored = _Stored(*_facts(row), b"", kept)
         if not insert_artifact(executor, self._scope.dialect, artifact):
             existing = self._existing(row, executor)
-            if existing is None:
+            if existing is None or is_lost(existing):
                 raise _bytes_gone(row)
             return existing  # this is a replay after a lost answer, or another put did it all
-        if nth > 1 and not self._offload.has(artifact):
+        if nth > 1 and not self._offload.has(kept, artifact.size):
             raise _bytes_gone(row)  # the first try arrived after all, and its attachment was pruned since
         for _ in range(_PRUNED_MEANWHILE):
-            if self._insert_empty(row, executor):
-                link_artifact(executor, self._scope.dialect, row["stream_path"], row["attachment_id"], artifact)
-                return _Stored(*_facts(row), b"", KeptBytes(artifact.id, artifact.storage_key, artifact.store))
+            if link_artifact(executor, self._scope.dialect, row["stream_path"], row["attachment_id"], artifact):
+                if self._insert_empty(row, executor):
+                    return stored
+                unlink_artifact(executor, artifact)  # before the look: what it finds has bytes of its own
             existing = self._existing(row, executor)
-            if existing is not None:
+            if existing is None:
+                forget_left_behind(executor, _key(row))
+            elif existing.kept is None or not is_lost(existing):
                 take_back_artifact(executor, artifact)
                 return existing
+            elif replace_artifact(executor, existing.kept, artifact):
+                return stored
         raise _vanished(row)
+
+    def _is_lost(self, row: dict[str, Any], stored: _Stored) -> bool:
+        """Whether this attachment is to have its bytes from the store, and those are not there."""
+        return stored.kept is not None and stored[:4] == _facts(row) and not self._offload.has(stored.kept, stored.size)
 
     def _existing(self, row: dict[str, Any], executor: Executor) -> _Stored | None:
         if self._scope.dialect.chunked_values:

@@ -1,7 +1,8 @@
 """Attachments that are kept as artifacts: where their bytes are, and what becomes of those. Ours; Flue has no such thing.
 
 The row in ``flue_attachments`` is there with its size and digest and no bytes, so a server that knows nothing of artifacts finds the
-attachment damaged instead of missing. A row in ``flue_offloaded_attachments`` is written with it, and names the artifact.
+attachment damaged instead of missing. A row in ``flue_offloaded_attachments`` is written before it, and names the artifact: whatever of a
+put is committed, an attachment has its bytes.
 """
 
 from __future__ import annotations
@@ -23,14 +24,17 @@ from flue_sqla.repositories.scope import Executor, Scope
 __all__ = [
     "KeptBytes",
     "Offload",
+    "forget_left_behind",
     "insert_artifact",
     "is_whole",
     "kept_bytes",
     "link_artifact",
     "release_removed",
     "release_stranded",
+    "replace_artifact",
     "stranded",
     "take_back_artifact",
+    "unlink_artifact",
     "with_artifact",
 ]
 
@@ -58,8 +62,8 @@ class Offload(Protocol):
         """
         ...
 
-    def has(self, artifact: Artifact) -> bool:
-        """Whether the bytes are there.
+    def has(self, kept: KeptBytes, size: int) -> bool:
+        """Whether the bytes are there, ``size`` of them; also where they were moved to another store, which is not looked into.
 
         Raises:
             ArtifactStoreError: the store failed.
@@ -114,8 +118,13 @@ _STRANDED = (
 )
 _TAKE_BACK = sa.delete(artifacts).where(artifacts.c.id == sa.bindparam("artifact"))
 _INSERT_ARTIFACT = PerDialect(lambda dialect: dialect.insert_ignore(artifacts))
-# An entry that was left behind is replaced; a sweep finds its artifact.
-_LINK = PerDialect(lambda dialect: dialect.upsert(offloaded, ["stream_path", "attachment_id"], ["artifact_id"]))
+_LINK = PerDialect(lambda dialect: dialect.insert_ignore(offloaded))
+_FORGET_LEFT_BEHIND = sa.delete(offloaded).where(
+    offloaded.c.stream_path == sa.bindparam("of_path"),
+    offloaded.c.attachment_id == sa.bindparam("of_attachment"),
+    ~sa.exists().where(_THIS),
+)
+_RELINK = sa.update(offloaded).where(offloaded.c.artifact_id == sa.bindparam("lost")).values(artifact_id=sa.bindparam("kept_as"))
 
 
 def with_artifact(columns: Sequence[sa.ColumnElement[Any]]) -> sa.Select[Any]:
@@ -142,10 +151,31 @@ def take_back_artifact(executor: Executor, artifact: Artifact) -> None:
     executor.execute(_TAKE_BACK, {"artifact": artifact.id}).close()
 
 
-def link_artifact(executor: Executor, dialect: DialectImpl, stream_path: str, attachment_id: str, artifact: Artifact) -> None:
-    """Note which artifact has the bytes of an attachment."""
+def link_artifact(executor: Executor, dialect: DialectImpl, stream_path: str, attachment_id: str, artifact: Artifact) -> bool:
+    """Note which artifact has the bytes of an attachment that is yet to be written. False when there is such an entry already."""
     entry = {"stream_path": stream_path, "attachment_id": attachment_id, "artifact_id": artifact.id}
-    executor.execute(_LINK(dialect), entry).close()
+    return executor.execute(_LINK(dialect), entry).rowcount == 1
+
+
+def unlink_artifact(executor: Executor, artifact: Artifact) -> None:
+    """Remove the entry that this transaction wrote: the attachment was there already."""
+    executor.execute(_FORGET, {"kept_as": artifact.id}).close()
+
+
+def forget_left_behind(executor: Executor, key: dict[str, Any]) -> None:
+    """Remove the entry of an attachment that is gone; a sweep finds its artifact."""
+    executor.execute(_FORGET_LEFT_BEHIND, key).close()
+
+
+def replace_artifact(executor: Executor, lost: KeptBytes, artifact: Artifact) -> bool:
+    """Let an attachment have another artifact than one whose bytes are lost. False when somebody was faster.
+
+    The row of that one goes at once: should its bytes turn up again, a sweep finds that nobody needs them.
+    """
+    if executor.execute(_RELINK, {"lost": lost.artifact_id, "kept_as": artifact.id}).rowcount != 1:
+        return False
+    executor.execute(_TAKE_BACK, {"artifact": lost.artifact_id}).close()
+    return True
 
 
 def _release(executor: Executor, artifact_ids: Sequence[str], at: int) -> None:

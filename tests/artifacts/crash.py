@@ -1,8 +1,8 @@
 """Running an action in a process that is killed at a chosen step.
 
-Steps are calls to a folder and to the rows, and requests to S3: those are seen on the wire, since an engine need not send them from Python.
-The process is forked from a server that has no threads: forking the test process itself would now and then inherit a lock that a thread of
-it (OpenSSL's, for one) was holding.
+Steps are calls to a folder and to the rows, transactions, and requests to S3: those are seen on the wire, since an engine need not send
+them from Python. The process is forked from a server that has no threads: forking the test process itself would now and then inherit a
+lock that a thread of it (OpenSSL's, for one) was holding.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ from urllib.parse import urlsplit
 from flue_sqla import Flue
 from flue_sqla.artifacts import StoreOptions
 from flue_sqla.artifacts.local import LocalStore, LocalUpload
+from flue_sqla.repositories import attachments
 from flue_sqla.repositories.artifacts import ArtifactRows
+from flue_sqla.transactions import EngineScope
 from tests.artifacts.proxy import FaultProxy
 from tests.forkserver import forkserver
 
@@ -98,15 +100,18 @@ def _run(passed: Any, step: int, action: Callable[..., None], arguments: tuple[A
     _around(LocalStore, "delete", reach)
     for name in ("insert", "mark_deleting", "remove", "relabel"):
         _around(ArtifactRows, name, reach)
+    for name in ("insert_artifact", "link_artifact", "replace_artifact"):
+        _around(attachments, name, reach)
+    _around(EngineScope, "write", reach)
     action(*arguments)
 
 
-def _around(owner: type, name: str, reach: Callable[[], None]) -> None:
+def _around(owner: object, name: str, reach: Callable[[], None]) -> None:
     method = getattr(owner, name)
 
-    def watched(self: Any, *args: Any, **kwargs: Any) -> Any:
+    def watched(*args: Any, **kwargs: Any) -> Any:
         reach()
-        result = method(self, *args, **kwargs)
+        result = method(*args, **kwargs)
         reach()
         return result
 

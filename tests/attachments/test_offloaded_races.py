@@ -110,7 +110,7 @@ def test_a_put_that_a_prune_no_longer_sees_keeps_its_bytes(blocking: Offloading,
 @pytest.mark.databases("postgres")
 def test_a_put_whose_predecessor_is_pruned_under_its_hands(blocking: Offloading, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its INSERT met a row that is gone when it is looked at: it is the first one then."""
-    upload, insert = blocking.flue._offload.upload, attachments.Attachments._insert_empty
+    upload, link = blocking.flue._offload.upload, attachments.link_artifact
     met: list[bool] = []
 
     def put_first(ref: AttachmentRef, data: bytes) -> Any:
@@ -119,16 +119,15 @@ def test_a_put_whose_predecessor_is_pruned_under_its_hands(blocking: Offloading,
             blocking.put()
         return upload(ref, data)
 
-    def then_prune(self: Any, row: Any, executor: Any) -> bool:
-        inserted = insert(self, row, executor)
-        if not inserted:
+    def then_prune(*arguments: Any) -> bool:
+        linked = link(*arguments)
+        if not linked:
             met.append(True)
             in_another_thread(blocking.flue.prune, instances=[INSTANCE])
-        return inserted
+        return linked
 
     monkeypatch.setattr(blocking.flue._offload, "upload", put_first)
-    blocking.flue.attachments  # noqa: B018  (made before its class is patched)
-    monkeypatch.setattr(attachments.Attachments, "_insert_empty", then_prune)
+    monkeypatch.setattr(attachments, "link_artifact", then_prune)
     blocking.put()
     assert met
     assert blocking.data() == LARGE
