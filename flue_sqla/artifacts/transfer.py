@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from flue_sqla.artifacts.factory import async_store, blocking_store
@@ -13,7 +14,7 @@ from flue_sqla.artifacts.portal import Portal
 from flue_sqla.artifacts.runtime import AsyncRuntime
 from flue_sqla.artifacts.store import AsyncObjectStore, AsyncReader, AsyncUpload
 from flue_sqla.artifacts.verify import stored_digest
-from flue_sqla.errors import ArtifactConflictError, ArtifactIntegrityError, ConfigurationError
+from flue_sqla.errors import ArtifactConflictError, ArtifactIntegrityError, ArtifactStoreError, ConfigurationError
 from flue_sqla.records.artifact import Artifact, TransferReport
 from flue_sqla.repositories.artifacts import ArtifactRows
 
@@ -48,7 +49,7 @@ def transfer(
     Raises:
         ConfigurationError: both are one store.
         ArtifactIntegrityError: bytes in ``source`` are not those of their row; nothing was switched.
-        ArtifactStoreError: a store failed; nothing was switched. Run it again.
+        ArtifactStoreError: a store failed, ``meta["side"]`` says which: ``source`` or ``target``; nothing was switched. Run it again.
     """
     source.check()
     target.check()
@@ -57,6 +58,9 @@ def transfer(
     portal = Portal("flue-transfer")
     try:
         return portal.call(_run(rows, source, target, dry_run, at_once, progress))
+    except ArtifactStoreError as error:
+        error.meta.setdefault("side", "target")
+        raise
     finally:
         portal.close()
 
@@ -143,7 +147,8 @@ class _Transfer:
     async def _copied(self, artifact: Artifact) -> bool:
         """Copy one artifact; False when it was deleted meanwhile."""
         try:
-            reader = await self.source.open(artifact.storage_key, artifact.size)
+            with _of_source():
+                reader = await self.source.open(artifact.storage_key, artifact.size)
             try:
                 await self._stream(artifact, reader)
             finally:
@@ -176,13 +181,18 @@ class _Transfer:
 
     async def _pump(self, artifact: Artifact, reader: AsyncReader, upload: AsyncUpload, digest: StreamDigest) -> None:
         assembler = Assembler(self.target.plan, artifact.size)
-        while chunk := await reader.read(min(_READ, assembler.wanted)):
+        while chunk := await self._read(reader, min(_READ, assembler.wanted)):
             for part in assembler.feed(chunk):
                 await digest.add_async(part)
                 await upload.send(part)
         if rest := assembler.rest():
             await digest.add_async(rest)
             await upload.send(rest)
+
+    @staticmethod
+    async def _read(reader: AsyncReader, size: int) -> bytes:
+        with _of_source():
+            return await reader.read(size)
 
     def _count(self, artifact: Artifact, *, copied: int = 0, present: int = 0) -> None:
         self.done.add(artifact.id)
@@ -196,3 +206,13 @@ class _Transfer:
         )
         if self.progress is not None:
             self.progress(self.report)
+
+
+@contextmanager
+def _of_source() -> Iterator[None]:
+    """Around what only the source does; whatever else a store refuses, the target did."""
+    try:
+        yield
+    except ArtifactStoreError as error:
+        error.meta["side"] = "source"
+        raise

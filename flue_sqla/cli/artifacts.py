@@ -7,6 +7,8 @@ import os
 import shutil
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +18,7 @@ from flue_sqla.cli.base import Invocation, group, pass_invocation
 from flue_sqla.cli.exits import Exit
 from flue_sqla.cli.output import counted
 from flue_sqla.cli.targets import refuse_early, taken, writing
+from flue_sqla.errors import ArtifactStoreError, ConfigurationError
 
 if TYPE_CHECKING:
     from flue_sqla.artifacts.options import StoreOptions
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["artifacts"]
 
 _COPY = 1024 * 1024
+_SIDES: dict[Any, str] = {"source": "--from", "target": "--to"}
 _LONGEST_GRACE = 100 * 365 * 24 * 3600
 
 _tenant = click.option("--tenant", default="default", show_default=True, metavar="NAME", help="Whose artifacts.")
@@ -164,22 +168,38 @@ def transfer(
     Digests are verified, and rows are switched when every byte is there. May be interrupted and run again. The source keeps its bytes.
     Restart the application with the new store right after it; what was put in between is moved by running it once more.
     """
-    options = (_store_options(call, source, from_env_file), _store_options(call, target, to_env_file))
+    options = (_store_options(call, "--from", source, from_env_file), _store_options(call, "--to", target, to_env_file))
     with call.flue() as flue, call.out.progress() as bar:
         task = bar.add_task("artifacts", total=flue.artifacts.totals()[0])
 
         def progress(report: TransferReport) -> None:
             bar.update(task, completed=report.artifacts)
 
-        report = flue.artifacts.transfer(*options, dry_run=dry_run, at_once=parallel, progress=progress)
+        with _named():
+            report = flue.artifacts.transfer(*options, dry_run=dry_run, at_once=parallel, progress=progress)
     call.out.emit(report.to_wire(), lambda: _show_transferred(call, report, dry_run))
 
 
-def _store_options(call: Invocation, url: str, env_file: str | None) -> StoreOptions:
+def _store_options(call: Invocation, option: str, url: str, env_file: str | None) -> StoreOptions:
     from flue_sqla.artifacts.options import StoreOptions
 
     # Only the file: what the process has set is for the other side.
-    return StoreOptions.from_settings(call.settings() if env_file is None else call.settings_of(env_file), url)
+    settings = call.settings() if env_file is None else call.settings_of(env_file)
+    with _named(option):
+        return StoreOptions.from_settings(settings, url)
+
+
+@contextmanager
+def _named(option: str | None = None) -> Iterator[None]:
+    """Around what may be wrong with the store of an option, None for whichever failed: remedies know only the configured store."""
+    try:
+        yield
+    except (ConfigurationError, ArtifactStoreError) as error:
+        wrong = option or _SIDES.get(error.meta.get("side"))
+        if wrong is None:
+            raise
+        remedy = error.remedy.replace("FLUE_ARTIFACTS", wrong)
+        raise type(error)(error.message, meta=error.meta, remedy=remedy if wrong in remedy else f"{wrong}: {remedy}") from error
 
 
 def _metadata(text: str | None) -> dict[str, Any] | None:
@@ -255,5 +275,7 @@ def _show_swept(call: Invocation, report: SweepReport) -> None:
 def _show_transferred(call: Invocation, report: TransferReport, dry_run: bool) -> None:
     verb, copied = "to copy" if dry_run else "copied", counted(report.copied_bytes, "byte")
     call.out.line(f"{counted(report.artifacts, 'artifact')}: {report.copied} {verb} ({copied}), {report.present} there already.")
-    if report.switched:
+    if report.switched and not report.artifacts:
+        call.out.line("No row names the store of --from, so none was switched.")
+    elif report.switched:
         call.out.line("The rows name the new store. Set FLUE_ARTIFACTS to it and restart.", style="green")

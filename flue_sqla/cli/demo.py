@@ -30,8 +30,15 @@ _LOOK_SECONDS = 0.05
 _TELL_SECONDS = 2.0
 
 
+class _Folder(click.Argument):
+    """An optional argument is in brackets in the usage line, and should not be where something is wrong with it."""
+
+    def get_error_hint(self, ctx: click.Context | None) -> str:
+        return "'FOLDER'"
+
+
 @command("demo")
-@click.argument("folder", required=False, type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("folder", cls=_Folder, required=False, type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--artifacts", metavar="URL", help="Where artifact bytes go; default a temporary folder.")
 @click.option("--limit", type=click.IntRange(12, 5_000), default=200, show_default=True, help="At most so many files.")
 @click.option("--timeout", type=click.IntRange(10), default=240, show_default=True, help="Give up after so many seconds.")

@@ -8,7 +8,7 @@ import click
 
 from flue_sqla.cli.base import Invocation, group, pass_invocation
 from flue_sqla.cli.output import counted
-from flue_sqla.cli.targets import refuse_existing
+from flue_sqla.cli.targets import refuse_early, writing
 
 if TYPE_CHECKING:
     from flue_sqla.snapshot import LoadReport, Mode, SnapshotInfo
@@ -36,8 +36,8 @@ def export_command(call: Invocation, path: str, blobs: bool, tenant: str | None,
 
     if path == "-":
         raise click.BadParameter("a snapshot is a file and cannot be written to standard output", param_hint="OUT")
-    refuse_existing(path, force=force)
-    with call.flue() as flue:
+    refuse_early(path, force=force)
+    with call.flue() as flue, writing(path):
         info = export(flue, path, blobs=blobs, tenant=tenant)
     call.out.emit(info.to_wire(), lambda: _show_info(call, info))
 

@@ -52,6 +52,19 @@ def fill(flue: Flue) -> dict[str, bytes]:
     return stored
 
 
+def test_a_store_that_fails_is_told_from_the_other(make: Any, source: StoreOptions, tmp_path: Path) -> None:
+    with make(source) as flue:
+        artifact = flue.artifacts.put(b"x", name="x")
+        (tmp_path / "file").write_bytes(b"no folder")
+        with pytest.raises(ArtifactStoreError) as refused:
+            flue.artifacts.transfer(source, StoreOptions(url=str(tmp_path / "file")))
+        assert refused.value.meta["side"] == "target"
+        (tmp_path / "old" / artifact.storage_key).unlink()
+        with pytest.raises(ArtifactStoreError) as lost:
+            flue.artifacts.transfer(source, StoreOptions(url=str(tmp_path / "new")))
+        assert lost.value.meta["side"] == "source"
+
+
 def test_everything_moves_and_the_old_bytes_stay(make: Any, source: StoreOptions, target: StoreOptions) -> None:
     with make(source) as old, make(target) as new:
         stored = fill(old)

@@ -104,9 +104,11 @@ def test_a_filesystem_without_second_names(told: Any, environment: Path, monkeyp
 
 def test_a_target_that_cannot_be_written_is_said_to_be(told: Any, environment: Path) -> None:
     artifact = put(told, environment / "source", b"new")
-    code, refusal = told("get", artifact["id"], str(environment / "missing" / "fetched"))
-    assert (code, refusal["error"]["code"]) == (2, "configuration_invalid")
-    assert "No such file or directory" in refusal["error"]["message"]
+    for folder, why in {"missing": "No such file or directory", "source": "Not a directory"}.items():
+        for artifact_id in (artifact["id"], "art_none"):
+            code, refusal = told("get", artifact_id, str(environment / folder / "fetched"))
+            assert (code, refusal["error"]["code"]) == (2, "configuration_invalid"), "before anything was looked for"
+            assert why in refusal["error"]["message"]
 
 
 def test_standard_input_and_output(environment: Path, capsysbinary: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,6 +180,33 @@ def test_transfer_moves_everything(told: Any, environment: Path, monkeypatch: py
 
 
 @pytest.mark.stores
+def test_transfer_names_the_option_that_was_wrong(told: Any, environment: Path) -> None:
+    """The remedies know FLUE_ARTIFACTS, which may be right."""
+    put(told, environment / "source", b"x")
+    here, there, file = str(environment / "store"), str(environment / "new"), str(environment / "source")
+    for wrong, arguments, expected in [
+        ("--from", (str(environment / "nowhere"), there), 5),
+        ("--to", (here, file), 5),
+        ("--from", ("s3://b", there), 2),
+        ("--to", (here, "s3://b"), 2),
+        ("--from", ("", there), 2),
+        ("--to", (here, ""), 2),
+    ]:
+        code, refusal = told("transfer", "--from", arguments[0], "--to", arguments[1])
+        assert code == expected
+        assert wrong in refusal["error"]["remedy"]
+        assert ({"--from", "--to"} - {wrong}).pop() not in refusal["error"]["remedy"]
+        assert "FLUE_ARTIFACTS" not in refusal["error"]["remedy"]
+    assert "--" not in told("transfer", "--from", here, "--to", here)[1]["error"]["remedy"], "both, and neither is wrong by itself"
+
+
+def test_a_transfer_of_nothing_does_not_say_that_rows_were_switched(environment: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["artifacts", "transfer", "--from", str(environment / "typo"), "--to", str(environment / "new")]) == 0
+    printed = capsys.readouterr().out
+    assert "No row names the store of --from" in printed
+    assert "FLUE_ARTIFACTS" not in printed
+
+
 def test_transfer_to_s3_takes_the_settings_of_each_side(
     told: Any, environment: Path, seaweedfs: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from flue_sqla import Flue
 from flue_sqla.cli.demonstration.checks import examine
 from flue_sqla.cli.demonstration.stage import orders_app
+from flue_sqla.cli.main import run
 from tests.databases.contract import Database
 from tests.databases.stores import S3Store
 
@@ -108,3 +109,8 @@ def test_it_checks_and_does_not_claim(database: Database, tmp_path: Path) -> Non
             "recorded step values that changed",
             "orders with one artifact, intact and about the right file",
         }
+
+
+def test_a_folder_that_is_not_there_is_called_by_its_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["demo", str(tmp_path / "none")]) == 2
+    assert "Invalid value for 'FOLDER': Directory" in capsys.readouterr().err

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +70,31 @@ def test_a_file_that_is_there_is_replaced_only_by_force(tmp_path: Path, capsys: 
     assert target.read_text() == "precious"
     assert call(capsys, "snapshot", "export", str(target), "--url", url, "--force")[0] == 0
     assert call(capsys, "snapshot", "inspect", str(target))[0] == 0
+
+
+@pytest.mark.parametrize("way", ["missing", "file", "full"])
+def test_a_file_that_cannot_be_written_is_said_as_of_artifacts(
+    way: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = f"sqlite:///{tmp_path / 'a.db'}"
+    assert run(["upgrade", "--url", url]) == 0
+    capsys.readouterr()
+    (tmp_path / "file").write_text("")
+    target = tmp_path / way / "a.snap"
+    if way == "full":
+        target.parent.mkdir()
+
+        def refuse(_: int) -> None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        monkeypatch.setattr("os.fsync", refuse)
+    else:
+        monkeypatch.setattr("flue_sqla.cli.base.Invocation.flue", None)  # noticed before anything is asked for it
+    code, _, failure = call(capsys, "snapshot", "export", str(target), "--url", url)
+    assert (code, failure["error"]["code"]) == (2, "configuration_invalid")
+    assert failure["error"]["message"].startswith(f"The file {str(target)!r} cannot be written: ")
+    assert "a folder that exists" in failure["error"]["remedy"]
+    assert not target.exists()
 
 
 @pytest.mark.parametrize("name", [".", "-"])
