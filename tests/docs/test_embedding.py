@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from flue_sqla import Flue
+from flue_sqla.errors import WaitTimeoutError
 from tests.databases.contract import Database
 from tests.docs.programs import programs, write_programs
 
@@ -67,6 +68,10 @@ def _worker_process(target: str, folder: Path) -> Iterator[None]:
     assert process.returncode == 0, told
 
 
+def _impatient(submission_id: str, timeout: float) -> None:
+    raise WaitTimeoutError("It goes on.")
+
+
 def test_the_guide_has_the_programs_that_are_tested_here() -> None:
     assert set(programs(GUIDE)) == {"shop.py", "shop_fastapi.py", "shop_flask.py"}
 
@@ -92,6 +97,11 @@ def test_fastapi(database: Database, load: Any, monkeypatch: pytest.MonkeyPatch)
     with TestClient(shop.app) as client:
         submission = client.post("/orders/7", params={"text": "two apples"}).json()["submission"]
         assert client.get(f"/outcomes/{submission}").json() == {"outcome": "completed", "result": "TWO APPLES"}
+        unknown = client.get("/outcomes/sub_none")
+        assert (unknown.status_code, unknown.json()) == (404, {"error": "There is no submission 'sub_none'."})
+        monkeypatch.setattr(shop.app.state.flue, "wait", _impatient)
+        later = client.get(f"/outcomes/{submission}")
+        assert (later.status_code, later.json()) == (202, {"outcome": None})
     assert database.admin_execute("SELECT id, submission_id FROM shop_orders") == [(7, submission)]
 
 
@@ -113,6 +123,11 @@ def test_flask_with_a_worker_process(database: Database, folder: Path, load: Any
             client = shop.app.test_client()
             submission = client.post("/orders/7?text=two+apples").json["submission"]
             assert client.get(f"/outcomes/{submission}").json == {"outcome": "completed", "result": "TWO APPLES"}
+        unknown = client.get("/outcomes/sub_none")
+        assert (unknown.status_code, unknown.json) == (404, {"error": "There is no submission 'sub_none'."})
+        monkeypatch.setattr(shop.flue, "wait", _impatient)
+        later = client.get(f"/outcomes/{submission}")
+        assert (later.status_code, later.json) == (202, {"outcome": None})
     finally:
         shop.flue.close()
         shop.engine.dispose()
