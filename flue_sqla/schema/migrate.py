@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from flue_sqla.dialects.ddl import SchemaDialect, schema_dialect
 from flue_sqla.errors import ConfigurationError
 from flue_sqla.schema.connections import glance_at, under_lock
+from flue_sqla.schema.encoding import refuse_other_encodings
 from flue_sqla.schema.facts import Placement
 from flue_sqla.schema.scripts import script_location
 from flue_sqla.schema.stamp import apply_stamp
@@ -144,13 +145,14 @@ def offline_sql(
 def admit(connection: sa.Connection, ways: SchemaDialect, placement: Placement) -> Verdict:
     """Judge under the lock, and stamp where migrating is allowed. The verdict is the one before the stamp.
 
-    Raises PersistedFormatVersionError or SchemaVersionError when the verdict forbids migrating.
+    Raises PersistedFormatVersionError or SchemaVersionError when the verdict forbids migrating, or the database's character set does.
     """
     verdict = judge_thoroughly(connection, ways, placement)
     if verdict.compatible:
         return verdict
     if not verdict.migratable:
         raise verdict.error()
+    refuse_other_encodings(connection, ways, placement.schema)
     apply_stamp(connection, ways, placement, verdict)
     return verdict
 

@@ -56,6 +56,8 @@ class SchemaDialect:
     """Execution options of a connection that sends one SELECT and nothing else."""
     missing_schema: ClassVar[str] = ""
     """What to do about a schema that is not there, where migrating does not create it."""
+    encoding_remedy: ClassVar[str] = ""
+    """What to do about a character set that does not hold every text."""
 
     def __init__(self, dialect: sa.Dialect) -> None:
         self.dialect = dialect
@@ -76,6 +78,13 @@ class SchemaDialect:
 
     def foreign_layout(self, connection: sa.Connection, schema: str | None, tables: frozenset[str]) -> str | None:
         """The name of a layout that this release cannot read, if the tables are in it (spec/schema.md §3.10)."""
+        return None
+
+    def other_encodings(self, schema: str | None, tables: Sequence[str]) -> sa.Select[Any] | sa.CompoundSelect[Any] | None:
+        """Finds the database and columns of ``tables`` that do not hold every text, in columns ``name`` and ``encoding``.
+
+        None where all of them do.
+        """
         return None
 
     # -- changing ---------------------------------------------------------------------------------------------------------------

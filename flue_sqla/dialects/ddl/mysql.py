@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
@@ -22,13 +22,25 @@ _FORBIDDEN = frozenset({1044, 1142, 1227, 1290, 1370, 1792, 1836})
 _UNREACHABLE = frozenset({1040, 1045, 1049, 1053, 1129, 1130, 1927, 2002, 2003, 2005, 2006, 2013, 2055, 4031})
 
 _TABLES = sa.table("TABLES", sa.column("TABLE_NAME", sa.Text), sa.column("TABLE_SCHEMA", sa.Text), schema="information_schema")
-_SCHEMATA = sa.table("SCHEMATA", sa.column("SCHEMA_NAME", sa.Text), schema="information_schema")
+_SCHEMATA = sa.table(
+    "SCHEMATA", sa.column("SCHEMA_NAME", sa.Text), sa.column("DEFAULT_CHARACTER_SET_NAME", sa.Text), schema="information_schema"
+)
+_COLUMNS = sa.table(
+    "COLUMNS",
+    *(sa.column(name, sa.Text) for name in ("TABLE_SCHEMA", "TABLE_NAME", "COLUMN_NAME", "DATA_TYPE", "CHARACTER_SET_NAME")),
+    schema="information_schema",
+)
 
 
 class MySQLSchema(SchemaDialect):
     profile: ClassVar[str] = "mysql"
     transactional_ddl: ClassVar[bool] = False
     missing_schema: ClassVar[str] = "Correct FLUE_SCHEMA (--schema), or CREATE DATABASE it and grant this account its rights there."
+
+    encoding_remedy: ClassVar[str] = (
+        "ALTER DATABASE … CHARACTER SET utf8mb4, ALTER TABLE … MODIFY the columns that are named here to it, and migrate again; "
+        "nothing was changed."
+    )
 
     def __init__(self, dialect: sa.Dialect) -> None:
         super().__init__(dialect)
@@ -41,6 +53,23 @@ class MySQLSchema(SchemaDialect):
 
     def find_schema(self, schema: str) -> sa.Select[Any]:
         return sa.select(_SCHEMATA.c.SCHEMA_NAME).where(sa.literal(schema) == _SCHEMATA.c.SCHEMA_NAME)
+
+    def other_encodings(self, schema: str | None, tables: Sequence[str]) -> sa.CompoundSelect[Any]:
+        # Our long texts have no character set of their own (spec/schema.md §3): a new table takes the database's.
+        where = sa.literal(schema) if schema is not None else sa.func.database()
+        default, column = _SCHEMATA.c.DEFAULT_CHARACTER_SET_NAME, _COLUMNS.c
+        other = sa.or_(
+            column.CHARACTER_SET_NAME.not_in(("utf8mb4", "ascii")),
+            sa.and_(column.DATA_TYPE == "longtext", column.CHARACTER_SET_NAME != "utf8mb4"),
+        )
+        return sa.union_all(
+            sa.select(sa.func.concat("database ", _SCHEMATA.c.SCHEMA_NAME).label("name"), default.label("encoding")).where(
+                where == _SCHEMATA.c.SCHEMA_NAME, default != "utf8mb4"
+            ),
+            sa.select(sa.func.concat(column.TABLE_NAME, ".", column.COLUMN_NAME), column.CHARACTER_SET_NAME).where(
+                where == column.TABLE_SCHEMA, column.TABLE_NAME.in_(tables), other
+            ),
+        )
 
     @contextmanager
     def lock(self, connection: sa.Connection, schema: str | None, timeout_ms: int) -> Iterator[bool]:

@@ -41,9 +41,16 @@ class PostgreSQLSchema(SchemaDialect):
     begin_options: ClassVar[dict[str, Any]] = {"isolation_level": "READ COMMITTED"}
     glance_options: ClassVar[dict[str, Any]] = {"isolation_level": "AUTOCOMMIT"}
 
+    encoding_remedy: ClassVar[str] = "Use a database that was created with ENCODING 'UTF8'; nothing was changed."
+
     def relations(self, schema: str | None) -> sa.Select[Any]:
         name = _TABLES.c.table_name
         return sa.select(name.label("name")).where(_TABLES.c.table_schema == _named(schema), name.like(FLUE_PREFIX, escape="!"))
+
+    def other_encodings(self, schema: str | None, tables: Sequence[str]) -> sa.Select[Any]:
+        encoding = sa.func.current_setting("server_encoding")
+        name = sa.literal("database ", sa.Text) + sa.func.current_database()
+        return sa.select(name.label("name"), encoding.label("encoding")).where(encoding != "UTF8")
 
     @contextmanager
     def lock(self, connection: sa.Connection, schema: str | None, timeout_ms: int) -> Iterator[bool]:
