@@ -8,6 +8,7 @@ The database that the URL names is migrated and then emptied before every test, 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import pytest
@@ -30,6 +31,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.fixture(scope="session")
 def flue_stores(request: pytest.FixtureRequest) -> Iterator[Stores]:
     """The stores under test for the whole run; override this fixture to test stores of your own."""
+    from sqlalchemy.exc import ArgumentError
+
+    from flue_sqla.errors import FlueError
     from flue_sqla.testing.harness import open_stores
     from flue_sqla.testing.model import memory_stores
 
@@ -37,7 +41,12 @@ def flue_stores(request: pytest.FixtureRequest) -> Iterator[Stores]:
     if url is None:
         yield memory_stores()
         return
-    with open_stores(url, schema=request.config.getoption("--flue-schema")) as opened:
+    with ExitStack() as stack:
+        try:
+            opened = stack.enter_context(open_stores(url, schema=request.config.getoption("--flue-schema")))
+        except (FlueError, ArgumentError) as error:
+            # Every test would report this one reason, each with a traceback of ours.
+            pytest.exit(f"--flue-url: {error} {getattr(error, 'remedy', '')}".rstrip(), returncode=pytest.ExitCode.USAGE_ERROR)
         yield opened
 
 

@@ -48,9 +48,17 @@ def test_a_database_with_rows_is_refused_and_left_alone(migrated: Database, tmp_
     with open_stores(migrated.url, boot=False) as mine:
         mine.attachments.put("agents/a/b", ref, b"precious", "conv_1")
         done = suite(tmp_path, "--flue-url", migrated.url)
-        assert done.returncode != 0
+        assert done.returncode == 4
         assert "this database holds rows in flue_attachment" in done.stdout
+        assert "Traceback" not in done.stdout + done.stderr
         assert mine.attachments.get("agents/a/b", "att_1", "conv_1") is not None
+
+
+@pytest.mark.parametrize("url", ["nonsense://host/name", "postgresql+psycopg://127.0.0.1:1/none"])
+def test_a_url_that_leads_nowhere_ends_the_run_at_once(url: str, tmp_path: Path) -> None:
+    done = suite(tmp_path, "--flue-url", url)
+    assert (done.returncode, "--flue-url: " in done.stdout) == (4, True)
+    assert "ERROR test_" not in done.stdout
 
 
 def test_without_a_url_the_reference_model_is_tested(tmp_path: Path) -> None:
