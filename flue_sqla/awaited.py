@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Coroutine
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 
 from sqlalchemy.util import greenlet_spawn
@@ -34,19 +33,13 @@ def awaited(method: Callable[Concatenate[R, P], T]) -> Callable[Concatenate[Asyn
 
     @functools.wraps(method)
     async def call(self: AsyncRepository[R], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        with _cancellable():
+        task = asyncio.current_task()
+        cancelled = task.cancelling() if task is not None else 0
+        try:
             return await greenlet_spawn(functools.partial(method, self.sync, *args, **kwargs))
+        finally:
+            # A cancellation that a driver swallowed (asyncmy does while it reads) still ends the task that it was meant for.
+            if task is not None and task.cancelling() > cancelled:
+                raise asyncio.CancelledError
 
     return call
-
-
-@contextmanager
-def _cancellable() -> Iterator[None]:
-    """A cancellation that a driver swallowed (asyncmy does while it reads) still ends the task that it was meant for."""
-    task = asyncio.current_task()
-    before = task.cancelling() if task is not None else 0
-    try:
-        yield
-    finally:
-        if task is not None and task.cancelling() > before:
-            raise asyncio.CancelledError

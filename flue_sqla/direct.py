@@ -1,8 +1,9 @@
 """One autocommitted statement, sent by the driver's own cursor.
 
-SQLAlchemy writes the statement, and its pool and its dialect hand out, switch and take back the connection. Left out is what stands
-between them: a Connection, a transaction of which nothing is sent, an execution context, and the description of columns that are known.
-On PostgreSQL that is a third of the processor time of an operation, all of it under the interpreter's lock.
+SQLAlchemy writes the statement, and its pool hands out and takes back the connection. Left out is what stands between them: a
+Connection, a transaction of which nothing is sent, an execution context, a cursor over the driver's cursor where that is awaited, and
+the description of columns that are known. On PostgreSQL that is a third of the processor time of an operation, all of it under the
+interpreter's lock.
 
 Nobody must notice, so this way is taken only where nobody would: no listener on the engine or its dialect, no log of statements, no
 options on the engine, a driver whose cursor needs no preparation, and a statement whose values need none. Everything else, and every
@@ -19,12 +20,13 @@ from weakref import WeakKeyDictionary
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Dialect, IteratorResult
-from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
+from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.engine.result import SimpleResultMetaData
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import PoolProxiedConnection
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.types import NullType, TypeEngine
+from sqlalchemy.util import await_only
 
 from flue_sqla.dialects import DialectImpl
 from flue_sqla.repositories.scope import Parameters
@@ -46,19 +48,28 @@ class Unsent(Exception):
 class Answer(IteratorResult[Any]):
     """All rows of an answer, and how many rows the statement touched."""
 
-    rowcount: int
+    def __init__(self, columns: SimpleResultMetaData, rows: Iterable[Any], rowcount: int) -> None:
+        super().__init__(columns, iter(rows))
+        self.rowcount = rowcount
 
 
 class _Compiled:
     """A statement as the driver takes it."""
 
-    __slots__ = ("columns", "constants", "text")
+    __slots__ = ("_columns", "constants", "text")
 
     def __init__(self, text: str, constants: Mapping[str, Any]) -> None:
         self.text = text
         self.constants = constants
         # Known after the first answer: describing a result takes the driver long.
-        self.columns: SimpleResultMetaData | None = None
+        self._columns: SimpleResultMetaData | None = None
+
+    def columns(self, cursor: Any) -> SimpleResultMetaData:
+        """Those of the answer that ``cursor`` has just got."""
+        if self._columns is None:
+            description = cursor.description
+            self._columns = SimpleResultMetaData([column[0] for column in description]) if description else _NO_COLUMNS
+        return self._columns
 
 
 class Direct:
@@ -101,15 +112,18 @@ class Direct:
         if compiled is None:
             return None
         values = {**compiled.constants, **parameters} if parameters else compiled.constants
-        connection = self._checked_out()
+        connection, autocommit = self._checked_out()
         try:
-            answer = _answer(connection.cursor(), compiled, values)
+            if self._dialect.is_async:
+                answer = await_only(_awaited_answer(connection.driver_connection, compiled, values))
+            else:
+                answer = _answer(connection.driver_connection, compiled, values)
         except Exception as error:
-            raise self._given_back_after(connection, error, compiled.text, values) from error
+            raise self._given_back_after(connection, autocommit, error, compiled.text, values) from error
         except BaseException:  # cancelled or interrupted in the middle: nobody knows what the connection would answer next
             connection.invalidate()
             raise
-        self._give_back(connection)
+        self._give_back(connection, autocommit)
         return answer
 
     # -- statements -------------------------------------------------------------------------------------------------------------
@@ -135,26 +149,28 @@ class Direct:
 
     # -- connections ------------------------------------------------------------------------------------------------------------
 
-    def _checked_out(self) -> PoolProxiedConnection:
-        """A connection in AUTOCOMMIT that is not known to be dead."""
+    def _checked_out(self) -> tuple[PoolProxiedConnection, bool]:
+        """A connection in AUTOCOMMIT that is not known to be dead, and whether it had been in AUTOCOMMIT before."""
         connection: PoolProxiedConnection | None = None
         try:
             connection = self._engine.raw_connection()
             if self._impl.peer_closed(connection.driver_connection):
                 connection.invalidate()
                 connection = self._engine.raw_connection()
-            self._dialect.set_isolation_level(_driver(connection), "AUTOCOMMIT")
+            driver = _driver(connection)
+            before = driver.autocommit
+            driver.autocommit = True
         except BaseException as error:
             if connection is not None and connection.is_valid:
                 connection.invalidate()
             if isinstance(error, (self._dialect.loaded_dbapi.Error, DBAPIError, OSError)):
                 raise Unsent(error) from error
             raise
-        return connection
+        return connection, before
 
-    def _give_back(self, connection: PoolProxiedConnection) -> None:
+    def _give_back(self, connection: PoolProxiedConnection, autocommit: bool) -> None:
         try:
-            self._dialect.reset_isolation_level(_driver(connection))
+            _driver(connection).autocommit = autocommit
         except BaseException as error:
             connection.invalidate()  # else its next user would find it in AUTOCOMMIT
             if not isinstance(error, Exception):
@@ -162,14 +178,16 @@ class Direct:
         else:
             connection.close()
 
-    def _given_back_after(self, connection: PoolProxiedConnection, error: Exception, text: str, values: Mapping[str, Any]) -> Exception:
+    def _given_back_after(
+        self, connection: PoolProxiedConnection, autocommit: bool, error: Exception, text: str, values: Mapping[str, Any]
+    ) -> Exception:
         """The error as SQLAlchemy would raise it; the connection is back in the pool, or out of it if it broke."""
         errors = self._dialect.loaded_dbapi.Error
         lost = isinstance(error, errors) and self._dialect.is_disconnect(cast("Any", error), connection, None)
         if lost:
             connection.invalidate(error)
         else:
-            self._give_back(connection)
+            self._give_back(connection, autocommit)
         if not isinstance(error, errors):
             return error
         hidden = self._engine.hide_parameters
@@ -178,17 +196,25 @@ class Direct:
         )
 
 
-def _answer(cursor: DBAPICursor, compiled: _Compiled, values: Mapping[str, Any]) -> Answer:
+def _answer(driver: Any, compiled: _Compiled, values: Mapping[str, Any]) -> Answer:
+    cursor = driver.cursor()
     try:
         cursor.execute(compiled.text, values)
-        if compiled.columns is None:
-            description = cursor.description
-            compiled.columns = SimpleResultMetaData([column[0] for column in description]) if description else _NO_COLUMNS
-        answer = Answer(compiled.columns, iter(() if compiled.columns is _NO_COLUMNS else cursor.fetchall()))
-        answer.rowcount = cursor.rowcount
-        return answer
+        columns = compiled.columns(cursor)
+        return Answer(columns, () if columns is _NO_COLUMNS else cursor.fetchall(), cursor.rowcount)
     finally:
         cursor.close()
+
+
+async def _awaited_answer(driver: Any, compiled: _Compiled, values: Mapping[str, Any]) -> Answer:
+    """The same, awaited at once: with SQLAlchemy's cursor each step would be a turn between greenlets of its own."""
+    cursor = driver.cursor()
+    try:
+        await cursor.execute(compiled.text, values)
+        columns = compiled.columns(cursor)
+        return Answer(columns, () if columns is _NO_COLUMNS else await cursor.fetchall(), cursor.rowcount)
+    finally:
+        await cursor.close()
 
 
 def _driver(connection: PoolProxiedConnection) -> DBAPIConnection:

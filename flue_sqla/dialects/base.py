@@ -49,7 +49,8 @@ class DialectImpl:
     autocommit_is_free: ClassVar[bool] = False
     """Switching one call to AUTOCOMMIT sends nothing to the server."""
     plain_cursors: ClassVar[frozenset[str]] = frozenset()
-    """The drivers whose cursors take a compiled statement as it is; see :mod:`flue_sqla.direct`."""
+    """The drivers whose cursors take a compiled statement as it is, and whose connections have an ``autocommit`` to switch; see
+    :mod:`flue_sqla.direct`."""
     row_locks: ClassVar[bool] = True
     """SELECT … FOR UPDATE locks rows; without it a write transaction locks everything."""
     locks_outer_joins: ClassVar[bool] = True

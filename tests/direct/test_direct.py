@@ -97,6 +97,18 @@ def test_each_statement_is_committed_by_itself_and_the_connection_comes_back_as_
     assert driver.info.transaction_status is TransactionStatus.IDLE
 
 
+@pytest.mark.parametrize("kept", [{"isolation_level": "AUTOCOMMIT"}, {"connect_args": {"autocommit": True}}], ids=["engine", "driver"])
+def test_a_host_that_keeps_its_connections_in_autocommit_finds_them_so(
+    migrated: Database, kept: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compile_at_once(monkeypatch)
+    engine = sa.create_engine(migrated.url, pool_size=1, max_overflow=0, **kept)
+    with Flue(engine=engine) as flue:
+        assert flue.submissions.get("one") is None
+        assert driver_connection(engine).autocommit
+    engine.dispose()
+
+
 def test_both_ways_answer_alike(flue: Flue, monkeypatch: pytest.MonkeyPatch) -> None:
     live_once(flue, "sqlalchemy", "agent-1")
     ordinary = flue.submissions.get("sqlalchemy"), flue.conversations.read(PATH), flue.conversations.get_meta(PATH)

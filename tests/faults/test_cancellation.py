@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import psycopg
 import pytest
 
 from flue_sqla import Attempt
@@ -116,16 +117,16 @@ async def test_a_cancelled_follower(aflue: AsyncFlue) -> None:
 @pytest.mark.databases("postgres")
 async def test_a_call_cancelled_while_its_connection_is_made_ready(aflue: AsyncFlue, monkeypatch: pytest.MonkeyPatch) -> None:
     """Switching to AUTOCOMMIT sends nothing, but it waits for the driver's lock: the connection is out of the pool by then."""
-    await aflue.submissions.has_unsettled()
-    dialect = aflue.engine.sync_engine.dialect
 
-    def cancelled(*_: Any) -> None:
-        monkeypatch.undo()
+    async def cancelled(*_: Any) -> None:
         raise asyncio.CancelledError
 
-    monkeypatch.setattr(dialect, "set_isolation_level", cancelled)
-    # Kept, with the frames of its traceback: what it leaves behind must not be found by the garbage collector only.
-    with pytest.raises(asyncio.CancelledError) as _kept:
-        await aflue.submissions.has_unsettled()
-    await nothing_left(aflue)
-    assert not await aflue.submissions.has_unsettled()
+    await aflue.submissions.get("nobody")  # opens the connection
+    for _way in ("SQLAlchemy's own, for the first time of a statement", "the direct one"):
+        with monkeypatch.context() as patch:
+            patch.setattr(psycopg.AsyncConnection, "set_autocommit", cancelled)
+            # Kept, with the frames of its traceback: what it leaves behind must not be found by the garbage collector only.
+            with pytest.raises(asyncio.CancelledError) as _kept:
+                await aflue.submissions.has_unsettled()
+        await nothing_left(aflue)
+        assert not await aflue.submissions.has_unsettled()
