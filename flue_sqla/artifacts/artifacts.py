@@ -108,11 +108,11 @@ class Artifacts(_Face):
         runtime = BlockingRuntime()
         return run(flows.put(runtime, self._rows, self._store(), request, source_of(source, inline, allow_async=False)))
 
-    def get(self, artifact_id: str, *, tenant: str = DEFAULT_TENANT) -> Artifact | None:
+    def get(self, id: str, *, tenant: str = DEFAULT_TENANT) -> Artifact | None:
         """What is known about the artifact; None when this tenant has none of that id."""
-        return self._rows.get(tenant, artifact_id)
+        return self._rows.get(tenant, id)
 
-    def open(self, artifact_id: str, *, tenant: str = DEFAULT_TENANT, verify: bool = False) -> BinaryIO:
+    def open(self, id: str, *, tenant: str = DEFAULT_TENANT, verify: bool = False) -> BinaryIO:
         """A readable, seekable binary file that reads ahead; close it.
 
         Args:
@@ -122,32 +122,32 @@ class Artifacts(_Face):
             ArtifactMissingError: this tenant has none of that id.
             ArtifactStoreError: the bytes cannot be read.
         """
-        artifact = self._locate(tenant, artifact_id)
+        artifact = self._locate(tenant, id)
         file = self._stores.blocking().open(artifact.storage_key, artifact.size)
         check = flows.digest_check(artifact, verify)
         if check is None:
             return file
         return io.BufferedReader(VerifyingReader(file, check), buffer_size=128 * 1024)
 
-    def read_range(self, artifact_id: str, start: int, end: int | None = None, *, tenant: str = DEFAULT_TENANT) -> bytes:
+    def read_range(self, id: str, start: int, end: int | None = None, *, tenant: str = DEFAULT_TENANT) -> bytes:
         """The bytes from ``start`` up to ``end`` (None: to the end), fetching no others; what lies beyond the end is left out.
 
         Raises:
             ArtifactMissingError: this tenant has none of that id.
             InvalidInputError: the range is negative or backwards.
         """
-        artifact = self._locate(tenant, artifact_id)
+        artifact = self._locate(tenant, id)
         start, end = flows.check_range(artifact, start, end)
         return self._stores.blocking().read_range(artifact.storage_key, start, end)
 
-    def url(self, artifact_id: str, expires_in: int, *, tenant: str = DEFAULT_TENANT) -> str:
+    def url(self, id: str, expires_in: int, *, tenant: str = DEFAULT_TENANT) -> str:
         """A URL that reads the artifact without credentials for ``expires_in`` seconds, at most seven days.
 
         Raises:
             ArtifactMissingError: this tenant has none of that id.
             ArtifactStoreError: this kind of store has no such URLs.
         """
-        artifact = self._locate(tenant, artifact_id)
+        artifact = self._locate(tenant, id)
         return self._stores.blocking().presign(artifact.storage_key, _lifetime(expires_in))
 
     def list(
@@ -166,7 +166,7 @@ class Artifacts(_Face):
         """
         return self._rows.list(tenant, run_id=run_id, submission_id=submission_id, limit=limit, cursor=cursor)
 
-    def delete(self, artifact_id: str, *, tenant: str = DEFAULT_TENANT) -> bool:
+    def delete(self, id: str, *, tenant: str = DEFAULT_TENANT) -> bool:
         """Remove the artifact: it is hidden, then its bytes go, then its row. False when this tenant has none of that id.
 
         On a unit or bound session it is only hidden; the bytes go after the commit, and stay on a rollback.
@@ -175,7 +175,7 @@ class Artifacts(_Face):
             ArtifactStoreError: the bytes could not be removed. The artifact is hidden; delete again, or let a sweep finish it.
         """
         runtime = BlockingRuntime()
-        artifact = run(flows.mark_deleted(runtime, self._rows, self._stores, tenant, artifact_id))
+        artifact = run(flows.mark_deleted(runtime, self._rows, self._stores, tenant, id))
         if artifact is None:
             return False
         if self._rows.scope.in_transaction:
@@ -286,25 +286,25 @@ class AsyncArtifacts(_Face):
         runtime = AsyncRuntime()
         return await flows.put(runtime, self._rows, self._store(), request, source_of(source, runtime.call, allow_async=True))
 
-    async def get(self, artifact_id: str, *, tenant: str = DEFAULT_TENANT) -> Artifact | None:
+    async def get(self, id: str, *, tenant: str = DEFAULT_TENANT) -> Artifact | None:
         """As :meth:`Artifacts.get`."""
-        return await AsyncRuntime().rows(self._rows.get, tenant, artifact_id)
+        return await AsyncRuntime().rows(self._rows.get, tenant, id)
 
-    async def open(self, artifact_id: str, *, tenant: str = DEFAULT_TENANT, verify: bool = False) -> AsyncArtifactFile:
+    async def open(self, id: str, *, tenant: str = DEFAULT_TENANT, verify: bool = False) -> AsyncArtifactFile:
         """As :meth:`Artifacts.open`: an :class:`AsyncArtifactFile`, to be used with ``async with``."""
-        artifact = await self._locate(tenant, artifact_id)
+        artifact = await self._locate(tenant, id)
         reader = await self._store().open(artifact.storage_key, artifact.size)
         return AsyncArtifactFile(reader, artifact.size, flows.digest_check(artifact, verify))
 
-    async def read_range(self, artifact_id: str, start: int, end: int | None = None, *, tenant: str = DEFAULT_TENANT) -> bytes:
+    async def read_range(self, id: str, start: int, end: int | None = None, *, tenant: str = DEFAULT_TENANT) -> bytes:
         """As :meth:`Artifacts.read_range`."""
-        artifact = await self._locate(tenant, artifact_id)
+        artifact = await self._locate(tenant, id)
         start, end = flows.check_range(artifact, start, end)
         return await self._store().read_range(artifact.storage_key, start, end)
 
-    async def url(self, artifact_id: str, expires_in: int, *, tenant: str = DEFAULT_TENANT) -> str:
+    async def url(self, id: str, expires_in: int, *, tenant: str = DEFAULT_TENANT) -> str:
         """As :meth:`Artifacts.url`."""
-        artifact = await self._locate(tenant, artifact_id)
+        artifact = await self._locate(tenant, id)
         return await self._store().presign(artifact.storage_key, _lifetime(expires_in))
 
     async def list(
@@ -321,10 +321,10 @@ class AsyncArtifacts(_Face):
             lambda: self._rows.list(tenant, run_id=run_id, submission_id=submission_id, limit=limit, cursor=cursor)
         )
 
-    async def delete(self, artifact_id: str, *, tenant: str = DEFAULT_TENANT) -> bool:
+    async def delete(self, id: str, *, tenant: str = DEFAULT_TENANT) -> bool:
         """As :meth:`Artifacts.delete`."""
         runtime = AsyncRuntime()
-        artifact = await flows.mark_deleted(runtime, self._rows, self._stores, tenant, artifact_id)
+        artifact = await flows.mark_deleted(runtime, self._rows, self._stores, tenant, id)
         if artifact is None:
             return False
         if self._rows.scope.in_transaction:
