@@ -29,8 +29,8 @@ from flue_sqla.repositories.scope import Executor
 from flue_sqla.repositories.submissions.base import SubmissionPart
 from flue_sqla.repositories.submissions.images import Chunk, extract_images, hydrate_images
 from flue_sqla.repositories.submissions.messages import check_message
-from flue_sqla.repositories.submissions.rows import QUEUED, StoredRow, columns, grouped, parse
-from flue_sqla.wire import canonical_json, parse_json, parse_timestamp, require_storable, session_key
+from flue_sqla.repositories.submissions.rows import QUEUED, StoredRow, columns, grouped, parse, payload_of
+from flue_sqla.wire import canonical_json, parse_timestamp, require_storable, session_key
 
 __all__ = ["AdmissionPart"]
 
@@ -256,7 +256,7 @@ def _prepare(submission_input: DispatchInput | DirectInput) -> _Prepared:
 
 
 def _same_document(row: StoredRow, prepared: _Prepared) -> bool:
-    stored = parse_json(row.values["payload"])
+    stored = payload_of(row)
     if not isinstance(stored, dict):
         return False
     try:

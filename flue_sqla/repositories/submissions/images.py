@@ -29,8 +29,7 @@ class Chunk:
 
 def extract_images(payload: dict[str, Any]) -> tuple[dict[str, Any], list[Chunk]]:
     """The payload with a marker in place of each image's data, and the chunks of those images."""
-    message = payload["message"]
-    attachments = message.get("attachments") if message.get("kind") == "user" else None
+    attachments = _attachments(payload)
     if not attachments:
         return payload, []
     chunks: list[Chunk] = []
@@ -42,7 +41,7 @@ def extract_images(payload: dict[str, Any]) -> tuple[dict[str, Any], list[Chunk]
             chunks.extend(cut(item_id, attachment["data"]))
             attachment = {**attachment, "data": MARKER + item_id}
         marked.append(attachment)
-    return {**payload, "message": {**message, "attachments": marked}}, chunks
+    return {**payload, "message": {**payload["message"], "attachments": marked}}, chunks
 
 
 def hydrate_images(payload: dict[str, Any], chunks: Iterable[Chunk]) -> dict[str, Any]:
@@ -52,11 +51,9 @@ def hydrate_images(payload: dict[str, Any], chunks: Iterable[Chunk]) -> dict[str
         MalformedRowError: chunks are missing, or markers and chunks do not match one to one.
     """
     images = assemble(chunks)
-    message = payload.get("message")
-    attachments = message.get("attachments") if isinstance(message, Mapping) else None
     found: list[str] = []
     hydrated: list[Any] = []
-    for attachment in attachments if isinstance(attachments, list) else []:
+    for attachment in _attachments(payload):
         if is_image(attachment) and attachment["data"].startswith(MARKER):
             item_id = attachment["data"].removeprefix(MARKER)
             found.append(item_id)
@@ -67,6 +64,13 @@ def hydrate_images(payload: dict[str, Any], chunks: Iterable[Chunk]) -> dict[str
     if not found:
         return payload
     return {**payload, "message": {**payload["message"], "attachments": hydrated}}
+
+
+def _attachments(payload: Mapping[str, Any]) -> list[Any]:
+    """Those of a user message; whatever a signal has under that name stays where it is."""
+    message = payload.get("message")
+    attachments = message.get("attachments") if isinstance(message, Mapping) and message.get("kind") == "user" else None
+    return attachments if isinstance(attachments, list) else []
 
 
 def is_image(attachment: Any) -> bool:

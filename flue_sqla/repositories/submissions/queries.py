@@ -25,10 +25,11 @@ from flue_sqla.repositories.submissions.rows import (
     earlier_unsettled,
     grouped,
     parse,
+    record_of,
     unsettled,
     with_chunks,
 )
-from flue_sqla.wire import parse_json
+from flue_sqla.wire import require_integer
 
 __all__ = ["Queries", "is_head", "storable_error"]
 
@@ -96,6 +97,8 @@ class Queries(SubmissionPart):
 
     def list_runnable(self, limit: int | None = None) -> list[Submission]:
         """The runnable heads of all sessions in admission order, at most ``limit``; unparseable ones are settled."""
+        if limit is not None and require_integer(limit, "limit", bits=31) < 1:
+            return []
         return self._list(_RUNNABLE, {"limit": _NO_LIMIT if limit is None else limit}, _TERMINATE_QUEUED)
 
     def list_running(self) -> list[Submission]:
@@ -142,11 +145,8 @@ class Queries(SubmissionPart):
 
 
 def _obligation(row: Any) -> SettlementObligation | None:
-    try:
-        record = parse_json(row.settlement_record)
-    except (TypeError, ValueError):
-        record = None
-    if not isinstance(record, dict) or row.settlement_record_id is None or row.attempt_id is None:
+    record = record_of(row.settlement_record)
+    if record is None or row.settlement_record_id is None or row.attempt_id is None:
         log.error("[flue] Persisted submission settlement obligation is malformed: submission %s.", row.submission_id)
         return None
     return SettlementObligation.model_construct(

@@ -26,6 +26,8 @@ __all__ = [
     "earlier_unsettled",
     "grouped",
     "parse",
+    "payload_of",
+    "record_of",
     "unsettled",
     "with_chunks",
 ]
@@ -143,16 +145,35 @@ def parse(row: StoredRow) -> Submission:
     values = dict(row.values)
     if not _is_row(values):
         raise _malformed(values, "row")
-    try:
-        payload = parse_json(values.pop("payload"))
-    except ValueError as error:
-        raise MalformedRowError(str(error), meta={"submissionId": values["submission_id"]}) from error
+    payload = payload_of(row)
     if not isinstance(payload, dict):
         raise _malformed(values, "payload")
     payload = hydrate_images(payload, row.chunks)
     if not _is_payload(payload, values):
         raise _malformed(values, "payload")
+    del values["payload"]
     return Submission.model_construct(**values, input=payload)
+
+
+def payload_of(row: StoredRow) -> Any:
+    """The stored payload, whatever JSON it is, its images not yet in place.
+
+    Raises:
+        MalformedRowError: it is no JSON.
+    """
+    try:
+        return parse_json(row.values["payload"])
+    except (TypeError, ValueError) as error:
+        raise MalformedRowError(str(error), meta={"submissionId": row.values["submission_id"]}) from error
+
+
+def record_of(text: str | None) -> dict[str, Any] | None:
+    """A stored settlement record; None where there is none, or something else stands in its place."""
+    try:
+        record = parse_json(text)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return None
+    return record if isinstance(record, dict) else None
 
 
 def _malformed(values: dict[str, Any], part: str) -> MalformedRowError:

@@ -15,6 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from flue_sqla.dialects.postgresql import materialized, row_version
+from flue_sqla.errors import MalformedRowError
 from flue_sqla.models.tables import submissions
 from flue_sqla.records.submission import Attempt, SettlementObligation
 from flue_sqla.repositories.notifications import notification
@@ -22,7 +23,7 @@ from flue_sqla.repositories.scope import Executor, Operation
 from flue_sqla.repositories.submissions.base import SubmissionPart
 from flue_sqla.repositories.submissions.fanout import fan_out, fan_out_update
 from flue_sqla.repositories.submissions.queries import storable_error
-from flue_sqla.repositories.submissions.rows import JOINED, QUEUED, RUNNING, SETTLED, TERMINALIZING
+from flue_sqla.repositories.submissions.rows import JOINED, QUEUED, RUNNING, SETTLED, TERMINALIZING, record_of
 from flue_sqla.wire import canonical_json, parse_json
 
 __all__ = ["SettlementPart"]
@@ -66,8 +67,12 @@ def _recorded(*path: str) -> sa.ColumnElement[str]:
 
 
 def _readable() -> sa.ColumnElement[bool]:
-    # The server cannot unescape U+0000 or a lone surrogate, both of which JSON text may hold; those records are read in Python.
-    return sa.func.strpos(_s.c.settlement_record, sa.literal_column(r"'\u'", sa.Text())) == 0
+    # The server cannot unescape U+0000 or a lone surrogate, both of which JSON text may hold; those records are read in Python, and
+    # so is what is no object.
+    record = _s.c.settlement_record
+    return sa.and_(
+        sa.func.strpos(record, sa.literal_column(r"'\u'", sa.Text())) == 0, sa.func.strpos(record, sa.literal_column("'{'", sa.Text())) == 1
+    )
 
 
 @functools.cache
@@ -261,7 +266,7 @@ class SettlementPart(SubmissionPart):
         record = executor.execute(_RECORD, gate).scalar()
         if record is None:
             return False
-        parameters = {**parameters, "message": _final_error(record, parameters["message"])}
+        parameters = {**parameters, "message": _final_error(parameters["id"], record, parameters["message"])}
         self._dialect.check_packet(executor, parameters["message"] or "")
         if executor.execute(_FINALIZE, parameters).rowcount != 1:
             return False
@@ -269,10 +274,10 @@ class SettlementPart(SubmissionPart):
         return True
 
 
-def _final_error(record_text: str, error_message: str | None) -> str | None:
-    record = parse_json(record_text)
-    if not isinstance(record, dict):
-        record = {}
+def _final_error(submission_id: str, record_text: str, error_message: str | None) -> str | None:
+    record = record_of(record_text)
+    if record is None:
+        raise MalformedRowError("[flue] Persisted submission settlement obligation is malformed.", meta={"submissionId": submission_id})
     if record.get("outcome") == "completed":
         return None
     if error_message is not None:

@@ -10,7 +10,7 @@ from flue_sqla.models.tables import dispatch_receipts, submissions
 from flue_sqla.records.outcome import Holding, SettledRow
 from flue_sqla.repositories.batching import in_batches
 from flue_sqla.repositories.submissions.base import SubmissionPart
-from flue_sqla.wire import parse_json
+from flue_sqla.repositories.submissions.rows import record_of
 
 __all__ = ["WatchingPart"]
 
@@ -56,8 +56,7 @@ class WatchingPart(SubmissionPart):
         if row is None:
             return None
         values = dict(row._mapping)
-        record = values.pop("settlement_record")
-        return SettledRow.model_construct(**values, record=None if record is None else parse_json(record))
+        return SettledRow.model_construct(**values, record=record_of(values.pop("settlement_record")))
 
     def has_receipt(self, submission_id: str) -> bool:
         """Whether a submission of this id ran and its row was pruned or deleted since."""

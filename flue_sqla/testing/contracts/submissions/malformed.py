@@ -18,6 +18,7 @@ from flue_sqla.testing.contracts.examples import (
     image,
     ready,
     running,
+    signal,
     submission,
     user,
 )
@@ -105,6 +106,15 @@ class MalformedRowContract:
         document = payload(message={"kind": "signal", "type": "a.b", "body": "Hello", "future": {"x": 1}})
         damage(stores, "dispatch-1", payload=document)
         assert submission(stores).input["message"]["future"] == {"x": 1}
+
+    def test_x01_what_a_signal_has_under_attachments_is_left_alone(self, stores: Stores) -> None:
+        """spec/submissions.md §4: only user messages have images; a signal passes through untouched, also where it looks like a marker."""
+        odd = {**signal(), "attachments": [image("__flue_submission_chunks__:0"), image(b"pixels")]}
+        assert ready(stores, dispatch(message=odd)).input["message"] == odd
+        assert submission(stores).input["message"] == odd
+        assert stores.rows.select("flue_submission_chunks", submission_id="dispatch-1") == []
+        replayed = stores.submissions.admit_dispatch(dispatch(message=odd))
+        assert replayed.submission == submission(stores)
 
     def test_x01_sub_millisecond_digits_of_accepted_at_are_truncated(self, stores: Stores) -> None:
         admitted(stores, dispatch(accepted_at="2026-06-03T00:00:00.0009Z"))
