@@ -36,6 +36,8 @@ def _check_address(agent: Any, instance_id: Any, message: Any) -> None:
             meta={"field": "message"},
             remedy='Send a string, or an object such as {"kind": "user", "body": "…"}.',
         )
+    if isinstance(message, Mapping) and not all(isinstance(key, str) for key in message):
+        raise InvalidInputError("The keys of a message are strings.", meta={"field": "message"})
 
 
 def admit(

@@ -73,11 +73,16 @@ class MySQLImpl(DialectImpl):
         "image_id": 128,
     }
 
+    ascii_columns: ClassVar[frozenset[str]] = frozenset({"started_at", "ended_at", "traceparent"})
+    """Columns whose character set has nothing else; INSERT IGNORE would store question marks."""
+
     def __init__(self) -> None:
         self._packet_limit: int | None = None
 
     def check_key(self, column: str, value: str) -> None:
         super().check_key(column, value)
+        if column in self.ascii_columns and not value.isascii():
+            raise InvalidInputError(f"{column} contains a character that is not ASCII.", meta={"column": column})
         if value.endswith(" "):
             raise InvalidInputError(
                 f"{column} ends with a blank; this database would not tell it from the same text without one.",

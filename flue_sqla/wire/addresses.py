@@ -80,7 +80,7 @@ def parse_offset(text: str) -> int:
     """
     if text == "-1":
         return -1
-    match = _OFFSET.fullmatch(text)
+    match = _OFFSET.fullmatch(text) if isinstance(text, str) else None
     if match is None:
         raise InvalidInputError(
             f'[flue] Invalid stream offset: "{text}".',

@@ -16,9 +16,9 @@ from flue_sqla.wire.canonical import utf16_length
 def keyed_submission_id(agent: str, instance_id: str, idempotency_key: str) -> str:
     """The submission id that an idempotency key stands for (spec/submissions.md §3.4).
 
-    Raises :class:`InvalidInputError` when the key has not 1 to 256 UTF-16 units, or a part has no UTF-8 form.
+    Raises :class:`InvalidInputError` when the key is no text of 1 to 256 UTF-16 units, or a part has no UTF-8 form.
     """
-    if not 1 <= utf16_length(idempotency_key) <= 256:
+    if not isinstance(idempotency_key, str) or not 1 <= utf16_length(idempotency_key) <= 256:
         raise InvalidInputError("An idempotency key has 1 to 256 characters.", meta={"field": "idempotency_key"})
     preimage = "\n".join(("flue-submission-key", agent, instance_id, idempotency_key))
     return f"sub_ik_{hashlib.sha256(_utf8(preimage)).hexdigest()[:32]}"

@@ -6,9 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from flue_sqla import Attempt, Flue, FoldCheckpoint
 from flue_sqla.errors import ConversationStreamStoreError, InvalidInputError, ValueTooLargeError
+from flue_sqla.models.tables import streams
 from flue_sqla.repositories.conversations.spilling import cut
 from flue_sqla.wire import utf16_length
 from tests.conversations.streams import AGENT, FIRST, INSTANCE, PATH, append, owned_stream
@@ -151,3 +153,19 @@ def test_parts_are_cut_by_utf16_units_and_never_within_a_pair(length: int, text:
     assert "".join(parts) == whole
     assert all(utf16_length(part) in (524_288, 524_289) for part in parts[:-1])
     assert not parts or 1 <= utf16_length(parts[-1]) <= 524_289
+
+
+@pytest.mark.parametrize("stored", ["no json", "[]", '{"agentName":"a"}', '{"agentName":1,"instanceId":"i"}'])
+def test_an_identity_that_names_no_instance_is_a_failure_of_the_store(flue: Flue, stored: str) -> None:
+    owned_stream(flue)
+    with flue.engine.begin() as connection:
+        connection.execute(sa.update(streams).values(identity_json=stored))
+    with pytest.raises(ConversationStreamStoreError, match="identity is malformed"):
+        flue.conversations.get_meta(PATH)
+
+
+@pytest.mark.parametrize("offset", [0, None, b"-1", 1.5])
+def test_an_offset_is_a_text(flue: Flue, offset: Any) -> None:
+    for read in (flue.conversations.read, flue.events.read):
+        with pytest.raises(InvalidInputError, match="Invalid stream offset"):
+            read(PATH, offset=offset)

@@ -102,12 +102,21 @@ def test_none_overwrites_and_unset_keeps(flue: Flue) -> None:
 
 def test_what_is_no_journal_is_refused(flue: Flue) -> None:
     attempt = run(flue, "one")
-    for changes in ({"phase": "dreaming"}, {"kind": "email"}, {"turn_id": "a\0b"}, {"tool_request": object()}):
+    for changes in ({"phase": "dreaming"}, {"kind": "email"}, {"turn_id": "a\0b"}, {"turn_id": None}, {"tool_request": object()}):
         with pytest.raises(InvalidInputError):
             begin(flue, attempt, **changes)
     with pytest.raises(InvalidInputError):
         flue.journals.append_segment("key", 0, "a\0b")
+    for index in (2**31, 1.5, "1", None):
+        with pytest.raises(InvalidInputError, match="index"):
+            flue.journals.append_segment("key", index, "[]")  # type: ignore[arg-type]
+    with pytest.raises(InvalidInputError, match="attempt_id"):
+        flue.journals.insert_marker(attempt.model_copy(update={"attempt_id": None}))
+    with pytest.raises(InvalidInputError, match="lease_expires_at"):
+        flue.journals.replace_attempt(attempt, "next", Lease(owner_id="o", lease_expires_at=2**53))
     assert flue.journals.get("one") is None
+    assert flue.journals.list_markers() == []
+    assert flue.journals.segments("key") == []
 
 
 @pytest.mark.databases("mariadb")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -155,3 +156,34 @@ def test_long_names_are_refused_and_never_cut(flue: Flue) -> None:
     for bad in ({"run_id": "r" * 256}, {"workflow_name": "w" * 256}, {"started_at": "t" * 65}):
         with pytest.raises(ValueTooLargeError):
             flue.runs.create(**{"run_id": "r", "workflow_name": "w", "started_at": "t", **bad})
+
+
+@pytest.mark.databases("mariadb")
+def test_what_its_columns_would_replace_is_refused_and_never_stored(flue: Flue) -> None:
+    run = {"run_id": "r", "workflow_name": "w", "started_at": "t"}
+    for bad in ({"started_at": "２０２６"}, {"trace_carrier": {"traceparent": "é"}}):
+        with pytest.raises(InvalidInputError, match="not ASCII"):
+            flue.runs.create(**{**run, **bad})
+    assert flue.runs.get("r") is None
+    flue.runs.create(**run)
+    with pytest.raises(InvalidInputError, match="not ASCII"):
+        flue.runs.end("r", ended_at="é", is_error=False, duration_ms=1)
+
+
+def test_a_missing_text_is_refused_and_never_stored_as_an_empty_one(flue: Flue) -> None:
+    for bad in ("run_id", "workflow_name", "started_at"):
+        with pytest.raises(InvalidInputError, match=bad):
+            flue.runs.create(**{"run_id": "r", "workflow_name": "w", "started_at": "t", bad: None})
+    assert flue.runs.list().runs == []
+
+
+def test_what_no_run_can_be_finds_none(flue: Flue) -> None:
+    flue.runs.create(run_id="r", workflow_name="w", started_at="2026-06-01T10:00:00.000Z")
+    assert flue.runs.list(status="é").runs == []
+    assert len(flue.runs.list(cursor=encode_run_cursor("2026-06-01T10:00:00.000Zé", "r")).runs) <= 1
+    assert (flue.runs.get("r "), flue.runs.lookup("r ")) == (None, None)
+    with suppress(InvalidInputError):  # where blanks at the end do not count, so that the other run is not ended
+        flue.runs.end("r ", ended_at="t", is_error=True, duration_ms=1)
+    found = flue.runs.get("r")
+    assert found is not None
+    assert found.status == "active"

@@ -111,6 +111,9 @@ def test_what_cannot_be_appended(session: Flue) -> None:
             session.sessions.append(KEY, bad)  # type: ignore[arg-type]
     with pytest.raises(ValueTooLargeError, match="14680064"):
         session.sessions.append(KEY, [message("e5", "e4", [picture("A" * (14 * 1024 * 1024 + 1))])])
+    for leaf in ("nul \0", "lone \ud800 surrogate", 4):
+        with pytest.raises(InvalidInputError, match="expected_leaf"):
+            session.sessions.append(KEY, [message("e5", "e4")], expected_leaf=leaf)  # type: ignore[arg-type]
     assert ids(session.sessions.tail(KEY, 1)) == ["e4"]
 
 

@@ -102,6 +102,22 @@ def test_a_budget_that_its_column_cannot_hold_is_refused(flue: Flue) -> None:
     assert (submission.max_attempts, submission.timeout_at) == (2**31 - 1, 2**53 - 1)
 
 
+@pytest.mark.parametrize("limit", [1.5, "1", 2**31, True])
+def test_a_limit_is_a_whole_number(flue: Flue, limit: Any) -> None:
+    admit_ready(flue, "one")
+    with pytest.raises(InvalidInputError, match="limit"):
+        flue.submissions.list_runnable(limit)
+    with pytest.raises(InvalidInputError, match="limit"):
+        flue.submissions.claim_next(owner_id="o", agents=["assistant"], limit=limit)
+
+
+@pytest.mark.parametrize("limit", [0, -1])
+def test_a_limit_below_one_is_nothing(flue: Flue, limit: int) -> None:
+    admit_ready(flue, "one")
+    assert flue.submissions.list_runnable(limit) == []
+    assert flue.submissions.claim_next(owner_id="o", agents=["assistant"], limit=limit) == []
+
+
 @pytest.mark.databases("sqlite", "postgres")
 def test_an_identifier_of_any_length_is_found_or_not_found(flue: Flue) -> None:
     long = "x" * 100_000

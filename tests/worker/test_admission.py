@@ -65,12 +65,19 @@ def test_an_attachment_that_could_never_be_stored_is_refused_at_once(flue: Flue)
         ("a", 7, "m"),
         ("a", "x", 42),
         ("a", "x", None),
+        ("a", "x", {"kind": "user", "body": "m", 1: 2}),
     ],
 )
 def test_what_could_never_run_is_refused_in_words(flue: Flue, agent: Any, instance: Any, message: Any) -> None:
     with pytest.raises(InvalidInputError):
         flue.dispatch(agent, id=instance, message=message)
     assert not flue.submissions.has_unsettled()
+
+
+@pytest.mark.parametrize("key", ["", "k" * 257, 7, b"key"])
+def test_a_key_is_a_text_of_1_to_256_characters(flue: Flue, key: Any) -> None:
+    with pytest.raises(InvalidInputError, match="1 to 256"):
+        flue.dispatch("triage", id="1", message="hello", idempotency_key=key)
 
 
 def test_waiting_has_an_end(flue: Flue) -> None:

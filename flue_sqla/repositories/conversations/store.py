@@ -7,7 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from flue_sqla.errors import ConversationStreamStoreError
+from flue_sqla.errors import ConversationStreamStoreError, InvalidInputError
 from flue_sqla.records.conversation import FoldCheckpoint, ProducerClaim, StreamIdentity, StreamMeta, StreamPage
 from flue_sqla.records.submission import Attempt
 from flue_sqla.repositories.conversations import appending, checkpoints, reading, statements
@@ -81,7 +81,7 @@ class Conversations:
             return None
         try:
             identity = StreamIdentity.from_wire(parse_json(row.identity_json))
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, InvalidInputError):
             raise ConversationStreamStoreError("get_meta", path, "Stored stream identity is malformed.") from None
         return StreamMeta(
             identity=identity,

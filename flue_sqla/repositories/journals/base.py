@@ -14,8 +14,7 @@ class JournalPart:
     def __init__(self, scope: Scope) -> None:
         self._scope = scope
 
-    def _check(self, **keys: str | None) -> None:
+    def _check(self, **keys: str) -> None:
         """Refuse identifiers that a column would truncate or cannot hold, before any statement."""
         for column, value in keys.items():
-            if value is not None:
-                self._scope.dialect.check_key(column, require_storable(value, column))
+            self._scope.dialect.check_key(column, require_storable(value, column))

@@ -11,7 +11,7 @@ from flue_sqla.records.journal import StreamSegment
 from flue_sqla.repositories.journals.base import JournalPart
 from flue_sqla.repositories.per_dialect import PerDialect
 from flue_sqla.repositories.scope import Executor
-from flue_sqla.wire import require_storable
+from flue_sqla.wire import require_integer, require_storable
 
 __all__ = ["SegmentPart"]
 
@@ -37,6 +37,7 @@ class SegmentPart(JournalPart):
             False when the index exists; a writer takes that as a sign that it is not alone, and stops.
         """
         self._check(stream_key=key)
+        require_integer(index, "index", bits=31)
         values = {"stream_key": key, "segment_index": index, "body": require_storable(body, "body")}
 
         def insert(executor: Executor) -> bool:

@@ -16,7 +16,7 @@ from flue_sqla.repositories.journals.base import JournalPart
 from flue_sqla.repositories.per_dialect import PerDialect
 from flue_sqla.repositories.scope import Executor
 from flue_sqla.repositories.submissions.rows import RUNNING, StoredRow, columns, grouped, parse, with_chunks
-from flue_sqla.wire import canonical_json, parse_json
+from flue_sqla.wire import canonical_json, parse_json, require_integer
 
 __all__ = ["TurnPart"]
 
@@ -144,10 +144,18 @@ class TurnPart(JournalPart):
             "attempt_id": attempt_id,
             "operation_id": operation_id,
             "turn_id": turn_id,
-            "checkpoint_leaf_id": checkpoint_leaf_id,
         }
-        self._check(**keys)
-        values = {**keys, "kind": kind, "phase": phase, "revision": 1, "created_at": now, "updated_at": now, "tool_request_json": request}
+        self._check(**keys, **_given(checkpoint_leaf_id=checkpoint_leaf_id))
+        values = {
+            **keys,
+            "checkpoint_leaf_id": checkpoint_leaf_id,
+            "kind": kind,
+            "phase": phase,
+            "revision": 1,
+            "created_at": now,
+            "updated_at": now,
+            "tool_request_json": request,
+        }
 
         def operation(executor: Executor) -> bool:
             self._scope.dialect.check_packet(executor, request or "")
@@ -178,7 +186,7 @@ class TurnPart(JournalPart):
             options["tool_request_json"] = canonical_json(tool_request)
         if stream_key is not UNSET:
             options["stream_key"] = stream_key
-        self._check(**{name: value for name, value in options.items() if name != "tool_request_json"})
+        self._check(**_given(**{name: value for name, value in options.items() if name != "tool_request_json"}))
         parameters = {"new_phase": phase, **{f"new_{name}": value for name, value in options.items()}}
 
         statement = _update_phase(frozenset(options))
@@ -230,10 +238,11 @@ class TurnPart(JournalPart):
             MalformedRowError: the submission's row breaks the contract.
         """
         self._check_attempt(attempt)
-        self._check(attempt_id=next_attempt_id, owner_id=lease.owner_id if lease else None)
+        self._check(attempt_id=next_attempt_id)
         parameters: dict[str, Any] = {"next_attempt": next_attempt_id}
         if lease is not None:
-            parameters |= {"owner": lease.owner_id, "lease": lease.lease_expires_at}
+            self._check(owner_id=lease.owner_id)
+            parameters |= {"owner": lease.owner_id, "lease": require_integer(lease.lease_expires_at, "lease_expires_at")}
 
         def confirmed(executor: Executor) -> StoredRow | None:
             row = _stored(executor, attempt.submission_id)
@@ -273,6 +282,10 @@ class TurnPart(JournalPart):
 
 def _stored(executor: Executor, submission_id: str) -> StoredRow | None:
     return next(iter(grouped(executor.execute(_SUBMISSION, {"of_submission": submission_id}))), None)
+
+
+def _given(**keys: str | None) -> dict[str, str]:
+    return {name: value for name, value in keys.items() if value is not None}
 
 
 def _check_phase(phase: str) -> None:

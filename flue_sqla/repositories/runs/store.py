@@ -8,6 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from flue_sqla.errors import InvalidInputError
 from flue_sqla.models.tables import runs
 from flue_sqla.records.run import Run, RunPage, WorkflowRunPointer
 from flue_sqla.records.submission import TraceCarrier
@@ -25,6 +26,7 @@ __all__ = ["Runs"]
 
 _RUN = sa.bindparam("of_run", type_=sa.Text())
 _CREATED = ("run_id", "workflow_name", "status", "started_at", "payload", "traceparent", "tracestate")
+_MANDATORY = ("run_id", "workflow_name", "started_at")
 
 _CREATE: PerDialect[Any] = PerDialect(lambda dialect: dialect.insert_ignore(runs).values({name: sa.bindparam(name) for name in _CREATED}))
 _END = (
@@ -70,8 +72,8 @@ class Runs:
             "traceparent": carrier.traceparent if carrier else None,
             "tracestate": carrier.tracestate if carrier else None,
         }
-        for name in ("run_id", "workflow_name", "started_at", "traceparent", "tracestate"):
-            if values[name] is not None:
+        for name in (*_MANDATORY, "traceparent", "tracestate"):
+            if name in _MANDATORY or values[name] is not None:
                 self._scope.dialect.check_key(name, require_storable(values[name], name))
 
         def operation(executor: Executor) -> None:
@@ -99,6 +101,7 @@ class Runs:
             "new_result": json_text(result),
             "new_error": json_text(error),
         }
+        self._scope.dialect.check_key("run_id", run_id)
         self._scope.dialect.check_key("ended_at", ended_at)
 
         def operation(executor: Executor) -> None:
@@ -119,7 +122,7 @@ class Runs:
     def lookup(self, run_id: str) -> WorkflowRunPointer | None:
         """Which workflow the run belongs to, or None."""
         row = self._one(_LOOKUP, run_id)
-        return None if row is None else WorkflowRunPointer(run_id=row.run_id, workflow_name=row.workflow_name)
+        return None if row is None else WorkflowRunPointer.model_construct(run_id=row.run_id, workflow_name=row.workflow_name)
 
     def list(
         self,
@@ -137,7 +140,7 @@ class Runs:
             cursor: ``next_cursor`` of the page before, together with the same filters. A malformed one is ignored, as in Flue.
         """
         count = page_limit(limit)
-        position = decode_run_cursor(cursor)
+        position = self._position(cursor)
         statement = page_statement(
             status=bool(status),
             workflow=bool(workflow_name),
@@ -145,6 +148,8 @@ class Runs:
             row_values=self._scope.dialect.row_value_ranges,
         )
         parameters = _page_parameters(status, workflow_name, count, position)
+        if status and not status.isascii():
+            return RunPage(runs=[])  # no run has it, and MySQL refuses to compare such a text with the column's
         rows = self._scope.read(lambda executor: executor.execute(statement, parameters).all())
         pointers = [pointer_of(row) for row in rows[:count]]
         more = len(rows) > count
@@ -188,7 +193,19 @@ class Runs:
 
     def _one(self, statement: sa.Select[Any], run_id: str) -> sa.Row[Any] | None:
         parameters = {"of_run": require_storable(run_id, "run_id")}
-        return self._scope.read(lambda executor: executor.execute(statement, parameters).first())
+        row = self._scope.read(lambda executor: executor.execute(statement, parameters).first())
+        # MySQL also finds the run whose id has fewer blanks at its end.
+        return row if row is not None and row.run_id == run_id else None
+
+    def _position(self, cursor: str | None) -> RunCursor | None:
+        """Where the page begins; None for what is no cursor, or not one of this database's."""
+        position = decode_run_cursor(cursor)
+        if position is not None:
+            try:
+                self._scope.dialect.check_key("started_at", position.started_at)
+            except InvalidInputError:
+                return None
+        return position
 
 
 def _page_parameters(status: str | None, workflow_name: str | None, count: int, position: RunCursor | None) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from flue_sqla.repositories.sessions.document import Head, check_key, entries_of
 from flue_sqla.repositories.sessions.saving import Save
 from flue_sqla.repositories.sessions.sharing import SharedCalls
 from flue_sqla.repositories.sessions.tree import child_keys
+from flue_sqla.wire import require_storable
 
 __all__ = ["Sessions"]
 
@@ -97,6 +98,8 @@ class Sessions:
         prepared = entries_of(self._scope.dialect, key, entries)
         if not prepared:
             raise InvalidInputError("There is nothing to append.", meta={"field": "entries"})
+        if expected_leaf is not None:
+            require_storable(expected_leaf, "expected_leaf")
         Append(self._scope, key, prepared, expected_leaf).run()
         return prepared[-1].entry_id
 

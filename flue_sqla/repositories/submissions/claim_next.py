@@ -186,7 +186,7 @@ class ClaimNextPart(ClaimPart):
         Returns:
             The running submissions in admission order; fewer than ``limit`` when no more may run now.
         """
-        if not agents or limit < 1:
+        if not agents or require_integer(limit, "limit", bits=31) < 1:
             return []
         attempts = [new_id("attempt") for _ in range(limit)]
         now = self._now()
