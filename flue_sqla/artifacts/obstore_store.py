@@ -19,7 +19,7 @@ from flue_sqla.artifacts.obstore_failures import is_range_error, is_whole_answer
 from flue_sqla.artifacts.options import StoreOptions
 from flue_sqla.artifacts.parts import MIB, PartPlan
 from flue_sqla.artifacts.readahead import Pace
-from flue_sqla.artifacts.readers import AsyncRangeReader
+from flue_sqla.artifacts.readers import AsyncRangeReader, cut_out
 from flue_sqla.artifacts.store import AsyncReader, Buffer, ObjectInfo
 from flue_sqla.errors import ConfigurationError
 
@@ -69,7 +69,8 @@ class ObstoreStore:
                     return b""
                 if not is_whole_answer(error):
                     raise
-                return await self._cut_out(key, start, end)
+                answer = await self.client.get_async(self.path(key))
+                return await cut_out(answer.stream(min_chunk_size=self.pace.block), start, end)
 
     async def stat(self, key: str) -> ObjectInfo | None:
         with obstore_failures("look at", key):
@@ -121,17 +122,6 @@ class ObstoreStore:
 
     async def close(self) -> None:
         self._client = None
-
-    async def _cut_out(self, key: str, start: int, end: int) -> bytes:
-        """The range out of a whole object, from a server that answers with all of it; never more than a piece is held besides."""
-        answer = await self.client.get_async(self.path(key))
-        position, found = 0, bytearray()
-        async for piece in answer.stream(min_chunk_size=self.pace.block):
-            found += bytes(piece)[max(0, start - position) : max(0, end - position)]
-            position += len(piece)
-            if position >= end:
-                break
-        return bytes(found)
 
     @property
     def client(self) -> Any:

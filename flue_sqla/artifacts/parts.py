@@ -43,8 +43,6 @@ class PartPlan:
                 meta={"maxParts": self.max_parts, "partSize": self.part_size},
                 remedy="Use a larger part size (s3_part_size).",
             )
-        if total is not None and total <= self.part_size * self.max_parts:
-            return self.part_size
         if total is not None and number * self.uniform(total) < total:
             return self.uniform(total)
         return self.part_size << (number // max(1, self.max_parts // _DOUBLINGS))

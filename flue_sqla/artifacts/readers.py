@@ -14,7 +14,27 @@ from flue_sqla.artifacts.readahead import Block, Pace, ReadAhead
 from flue_sqla.artifacts.store import AsyncReader, Buffer
 from flue_sqla.errors import ArtifactIntegrityError, InvalidInputError
 
-__all__ = ["AsyncArtifactFile", "AsyncRangeReader", "AwaitedReader", "DigestCheck", "RangeReader", "VerifyingReader", "seek_target"]
+__all__ = [
+    "AsyncArtifactFile",
+    "AsyncRangeReader",
+    "AwaitedReader",
+    "DigestCheck",
+    "RangeReader",
+    "VerifyingReader",
+    "cut_out",
+    "seek_target",
+]
+
+
+async def cut_out(pieces: AsyncIterator[Any], start: int, end: int) -> bytes:
+    """The range out of a whole object, from a server that answers with all of it; never more than a piece is held besides."""
+    position, found = 0, bytearray()
+    async for piece in pieces:
+        found += bytes(piece)[max(0, start - position) : max(0, end - position)]
+        position += len(piece)
+        if position >= end:
+            break
+    return bytes(found)
 
 
 def seek_target(offset: int, whence: int, position: int, size: int) -> int:
@@ -153,7 +173,7 @@ class DigestCheck:
             ArtifactIntegrityError: all bytes have passed and are not those that were stored.
         """
         end = position + len(data)
-        if end > self._size:
+        if len(data) and end > self._size:
             raise self.error("it is longer")
         if position <= self._hashed < end:
             self._hash.update(data[self._hashed - position :])

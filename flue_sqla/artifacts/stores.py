@@ -59,6 +59,9 @@ class Stores:
         with self._lock:
             store = self._by_loop.get(loop)
             if store is None:
+                # A store knows its loop, so no loop is ever collected while its store is held here.
+                for ended in [other for other in self._by_loop if other.is_closed()]:
+                    del self._by_loop[ended]
                 store = self._by_loop[loop] = async_store(self.options, shared)
             return store
 

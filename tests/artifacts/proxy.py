@@ -24,7 +24,8 @@ class FaultProxy:
     """Forwards connections to ``target`` unless ``fault(method, path)`` says otherwise for a request.
 
     It answers ``"500"``, ``"drop"`` (close without an answer), ``"cut"`` (forward half of the request, then close), ``"lose answer"``
-    (forward all, close instead of answering), ``"cut answer"`` (half of the answer's body), ``"hang"`` (never answer) or None.
+    (forward all, close instead of answering), ``"cut answer"`` (half of the answer's body), ``"whole"`` (forward it without its range),
+    ``"hang"`` (never answer) or None.
     ``answered(method, path)`` is called when the target has answered and the client does not know yet.
     """
 
@@ -97,6 +98,8 @@ class FaultProxy:
             _forward(client, None, rest, length)
             client.sendall(_ERROR)
             return False
+        if fault == "whole":
+            head = re.sub(rb"(?i)\r\nrange: [^\r]*", b"", head)
         server.sendall(head)
         if fault == "cut":
             server.sendall(rest[: length // 2])

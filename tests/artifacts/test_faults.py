@@ -162,6 +162,21 @@ def test_a_body_that_breaks_off_once_is_read_again(artifacts: Artifacts, proxy: 
     assert broken
 
 
+@pytest.mark.parametrize("size", [10, 9 * MIB])
+def test_a_server_that_ignores_ranges_is_only_slow(migrated: Database, moto_s3: Any, engine: str, size: int) -> None:
+    address = urlsplit(moto_s3.endpoint)
+    proxy = FaultProxy((address.hostname or "", address.port or 0))
+    proxy.fault = lambda method, path: "whole" if method == "GET" else None
+    data = os.urandom(size)
+    with Flue(migrated.url) as flue:
+        flue._stores._options = s3_options(moto_s3, engine, endpoint=proxy.endpoint)
+        artifact = flue.artifacts.put(data, name="x")
+        for start, end in [(0, 3), (size // 2, size // 2 + 3), (size - 1, size), (0, size)]:
+            assert flue.artifacts.read_range(artifact.id, start, end) == data[start:end]
+        assert content(flue.artifacts, artifact) == data
+    proxy.close()
+
+
 def test_a_dead_endpoint_is_reported_within_seconds(migrated: Database, seaweedfs: Any, engine: str) -> None:
     with refused_endpoint() as endpoint, Flue(migrated.url) as flue:
         flue._stores._options = s3_options(seaweedfs, engine, endpoint=endpoint, max_attempts=ATTEMPTS)

@@ -55,9 +55,10 @@ def test_a_stream_of_known_length_has_equal_parts_that_fit() -> None:
     assert sizes.pop() * plan.max_parts >= total
 
 
-def test_a_hint_that_is_too_small_does_not_end_the_stream() -> None:
+@pytest.mark.parametrize("total", [0, 1, PLAN.part_size * PLAN.max_parts // 2, PLAN.part_size * PLAN.max_parts + 1])
+def test_a_hint_that_is_too_small_does_not_end_the_stream(total: int) -> None:
     stream = bytes(PLAN.part_size * PLAN.max_parts * 3)
-    assert b"".join(parts_of(PLAN, [stream], total=PLAN.part_size * PLAN.max_parts + 1)) == stream
+    assert b"".join(parts_of(PLAN, [stream], total=total)) == stream
 
 
 def test_a_stream_beyond_everything_is_refused() -> None:

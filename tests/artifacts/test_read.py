@@ -105,6 +105,8 @@ def test_verifying_survives_seeking(face: Any) -> None:
     with face.open(artifact.id, verify=True) as file:
         file.seek(8 * MIB)
         assert file.read(10) == DATA[8 * MIB : 8 * MIB + 10]
+        file.seek(10 * MIB)
+        assert file.read(10) == b"", "beyond the end there is nothing, and nothing wrong"
         file.seek(0)
         assert file.read() == DATA
         file.seek(0)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -130,8 +132,6 @@ print("done")
 
 @places("seaweedfs-s3fs", "seaweedfs-obstore")
 def test_7_an_open_file_outlives_its_flue(migrated: Any, place: Any) -> None:
-    import gc
-
     from tests.artifacts.crash import flue_on
 
     flue = flue_on(migrated.url, place)
@@ -141,6 +141,24 @@ def test_7_an_open_file_outlives_its_flue(migrated: Any, place: Any) -> None:
     gc.collect()
     with file:
         assert file.read() == data
+
+
+@places("seaweedfs-s3fs", "seaweedfs-obstore", "folder")
+@pytest.mark.filterwarnings("ignore:unclosed", "ignore:Unclosed")
+def test_7_a_loop_that_ended_without_a_close_is_given_up(place: Any) -> None:
+    """Its sockets too: a server that runs every request in a loop of its own must not run out of them."""
+    stores = Stores(place)
+    ended: list[weakref.ref[Any]] = []
+
+    async def use() -> None:
+        ended.append(weakref.ref(asyncio.get_running_loop()))
+        assert await stores.of_loop().stat("tenant/none") is None
+
+    for _ in range(3):
+        asyncio.run(use())
+    gc.collect()
+    assert [loop() for loop in ended[:-1]] == [None, None]
+    stores.close()
 
 
 @places("seaweedfs-s3fs", "seaweedfs-obstore", "folder")
