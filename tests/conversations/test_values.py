@@ -169,3 +169,27 @@ def test_an_offset_is_a_text(flue: Flue, offset: Any) -> None:
     for read in (flue.conversations.read, flue.events.read):
         with pytest.raises(InvalidInputError, match="Invalid stream offset"):
             read(PATH, offset=offset)
+
+
+@pytest.mark.parametrize("limit", [float("nan"), float("inf"), float("-inf"), 0, -1, 101.0])
+def test_a_limit_that_counts_nothing_is_the_default(flue: Flue, limit: Any) -> None:
+    claim = owned_stream(flue)
+    flue.events.create(PATH)
+    with flue.begin() as unit:
+        for number in range(102):
+            append(unit, claim, {"id": f"record_{number}"}, sequence=number)
+            unit.events.append(PATH, number)
+            unit.runs.create(run_id=f"run_{number}", workflow_name="w", started_at="2026-06-01T10:00:00.000Z")
+    expected = 101 if limit == 101.0 else 100
+    assert len(flue.conversations.read(PATH, limit=limit).batches) == expected
+    assert len(flue.events.read(PATH, limit=limit).events) == expected
+    assert len(flue.runs.list(limit=limit).runs) == expected
+
+
+@pytest.mark.parametrize("limit", [1.5, "5", True])
+def test_a_limit_that_is_no_whole_number_is_refused(flue: Flue, limit: Any) -> None:
+    for read in (flue.conversations.read, flue.events.read):
+        with pytest.raises(InvalidInputError, match="limit"):
+            read(PATH, limit=limit)
+    with pytest.raises(InvalidInputError, match="limit"):
+        flue.runs.list(limit=limit)

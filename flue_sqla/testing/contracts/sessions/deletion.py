@@ -135,6 +135,19 @@ class SessionDeletionContract:
         assert stores.sessions.list_pending_deletions() == []
         assert admitted(stores, dispatch()).status == "queued"
 
+    def test_d18b_a_receipt_answers_before_the_marker_refuses(self, stores: Stores) -> None:
+        """spec/submissions.md §12: the receipt is looked for first."""
+        stores.submissions.complete(running(stores, dispatch()))
+        stores.sessions.delete_tree(SESSION, lambda: None)
+
+        def callback() -> None:
+            assert stores.submissions.admit_dispatch(dispatch()).kind == "retained_receipt"
+            with pytest.raises(FlueError, match=DELETING):
+                stores.submissions.admit_dispatch(dispatch("dispatch-2"))
+
+        stores.sessions.delete_tree(SESSION, callback)
+        assert stores.rows.select("flue_agent_submissions") == []
+
     def test_d19_a_failing_callback_takes_the_marker_back(self, stores: Stores) -> None:
         stores.submissions.complete(running(stores, dispatch()))
 

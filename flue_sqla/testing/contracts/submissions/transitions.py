@@ -71,6 +71,13 @@ class TransitionContract:
         assert stores.submissions.fail(owner, "second failure") is False
         assert submission(stores) == settled
 
+    def test_s19c_the_error_of_a_failure_is_its_message_or_the_text_itself(self, stores: Stores) -> None:
+        owner = running(stores, dispatch("dispatch-1"))
+        assert stores.submissions.fail(owner, "a plain text") is True
+        ready(stores, dispatch("dispatch-2"))
+        assert stores.submissions.settle_queued("dispatch-2", "failed", LookupError("an exception")) is True
+        assert [submission(stores, name).error for name in ("dispatch-1", "dispatch-2")] == ["a plain text", "an exception"]
+
     def test_s19b_direct_settlement_is_refused_from_terminalizing(self, stores: Stores) -> None:
         owner = running(stores, dispatch())
         record = settlement(owner)
