@@ -35,11 +35,6 @@ class Output:
         self._out = Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else _PIPED_WIDTH)
         self._err = Console(file=sys.stderr, highlight=False, width=None if sys.stderr.isatty() else _PIPED_WIDTH)
 
-    @property
-    def console(self) -> Console:
-        """The console of standard output, for live displays. Not to be used with ``--json``."""
-        return self._out
-
     def emit(self, document: Any, render: Callable[[], None]) -> None:
         """Print ``document`` as one line of JSON, or call ``render``, which draws it for people."""
         if self.as_json:

@@ -44,8 +44,6 @@ class DialectImpl:
     """Gate, write and read-back fit one statement: data-modifying CTEs with RETURNING."""
     update_returning: ClassVar[bool] = False
     """UPDATE … RETURNING."""
-    insert_returning: ClassVar[bool] = False
-    """INSERT … RETURNING."""
     autocommit_is_free: ClassVar[bool] = False
     """Switching one call to AUTOCOMMIT sends nothing to the server."""
     plain_cursors: ClassVar[frozenset[str]] = frozenset()

@@ -50,7 +50,6 @@ class PostgreSQLImpl(DialectImpl):
     name: ClassVar[str] = "postgresql"
     single_statement: ClassVar[bool] = True
     update_returning: ClassVar[bool] = True
-    insert_returning: ClassVar[bool] = True
     locks_outer_joins: ClassVar[bool] = False
     autocommit_is_free: ClassVar[bool] = True
     plain_cursors: ClassVar[frozenset[str]] = frozenset({"psycopg", "psycopg_async"})

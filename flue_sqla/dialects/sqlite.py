@@ -29,7 +29,6 @@ _TAKE_WRITE_LOCK = sa.delete(meta).where(meta.c.key == "")
 class SQLiteImpl(DialectImpl):
     name: ClassVar[str] = "sqlite"
     update_returning: ClassVar[bool] = True
-    insert_returning: ClassVar[bool] = True
     row_locks: ClassVar[bool] = False
     skip_locked: ClassVar[bool] = False
     chunked_values: ClassVar[bool] = True

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -224,7 +223,7 @@ def test_prune_refuses_what_it_does_not_understand(call: Call, arguments: tuple[
 
 
 @pytest.mark.databases("sqlite")
-def test_following_prints_what_changes_until_interrupted(store: Flue, migrated: Database, tmp_path: Path) -> None:
+def test_following_prints_what_changes_until_interrupted(store: Flue, migrated: Database) -> None:
     store.submissions.admit_direct(direct("one"))
     arguments = [sys.executable, "-m", "flue_sqla.cli", "submissions", "list", "--follow", "--interval", "0.1", "--json"]
     environment = {**os.environ, "DATABASE_URL": migrated.url, "PYTHONPATH": os.getcwd()}

@@ -155,15 +155,13 @@ def test_sql_prints_a_script_and_connects_to_nothing(dialect: str, command: Comm
     assert "flue_agent_submissions" in statements
 
 
-def test_the_script_makes_what_upgrade_makes(
-    database: Database, capsys: pytest.CaptureFixture[str], tmp_path: Path, command: Command
-) -> None:
+def test_the_script_makes_what_upgrade_makes(database: Database, capsys: pytest.CaptureFixture[str], command: Command) -> None:
     assert run(["sql", "--url", database.url]) == 0
-    _execute_script(database, capsys.readouterr().out, tmp_path)
+    _execute_script(database, capsys.readouterr().out)
     assert command("verify", "--url", database.url)[0] == 0
 
 
-def _execute_script(database: Database, script: str, tmp_path: Path) -> None:
+def _execute_script(database: Database, script: str) -> None:
     """As a database administrator would: the whole file at once."""
     if database.name == "sqlite":
         connection = sqlite3.connect(database.schema_name)

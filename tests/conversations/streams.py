@@ -10,13 +10,11 @@ from flue_sqla.wire import stream_path
 
 AGENT, INSTANCE = "assistant", "agent-1"
 PATH = stream_path(AGENT, INSTANCE)
-FIRST, SECOND = (f"{0:016d}_{number:016d}" for number in range(2))
+FIRST = "0000000000000000_0000000000000000"
 
-NO_STREAM = "Stream does not exist."
 STALE = "Producer ownership is stale."
 CONFLICT = "Producer sequence has conflicting content."
 OUT_OF_SEQUENCE = "Producer sequence is not the next expected value."
-UNAUTHORIZED = "Submission-owned records require attempt authorization."
 MISMATCH = "Record ownership does not match the authorized submission attempt."
 NOT_OWNER = "Submission attempt no longer owns work for this agent instance."
 

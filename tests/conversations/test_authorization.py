@@ -45,7 +45,7 @@ def test_an_instance_writes_its_own_stream_and_no_other(flue: Flue, agent: str, 
             append(flue, producer, of(attempt), submission=attempt, path=other_path)
 
 
-def test_the_text_comparison_is_the_fast_way_for_every_name(flue: Flue, migrated: Database) -> None:
+def test_the_text_comparison_is_the_fast_way_for_every_name(flue: Flue) -> None:
     traffic = Traffic(flue.engine)
     for number, (agent, instance) in enumerate(NAMES):
         attempt = run(flue, f"s{number}", agent=agent, instance=instance)

@@ -129,11 +129,6 @@ class PostgresServer(Server):
             shutil.rmtree(self._folder, ignore_errors=True)
             raise Unavailable(f"PostgreSQL does not start: {error}") from error
 
-    @property
-    def socket_directory(self) -> str:
-        """For connections over the Unix socket: ``postgresql+psycopg://postgres@/NAME?host=<this>&port=<port>``."""
-        return str(self._folder / "tmp")
-
     def create_database(self, *, migrated: bool = False, icu: bool = False) -> Database:
         template = self._template(icu) if migrated else "template0"
         name = f"t{next(self._numbers)}"

@@ -111,7 +111,7 @@ def test_names_with_characters_that_mean_something_to_a_database(flue: Flue, nam
     assert set(values(flue, tables.sessions.c.id)) == set(values(flue, tables.submissions.c.session_key)) == left
 
 
-def test_a_producer_of_another_process_is_fenced(flue: Flue, migrated: Database) -> None:
+def test_a_producer_of_another_process_is_fenced(flue: Flue) -> None:
     converse(flue, "agent-1")
     path = stream_path("assistant", "agent-1")
     claim = flue.conversations.acquire_producer(path, "elsewhere")

@@ -254,7 +254,7 @@ def test_two_prunes_and_workers_side_by_side(migrated: Database, old: Flue, cloc
 
 
 @pytest.mark.faults
-def test_killed_at_any_statement_a_rerun_finishes(migrated: Database, old: Flue, clock: ManualClock) -> None:
+def test_killed_at_any_statement_a_rerun_finishes(migrated: Database, old: Flue) -> None:
     names = ["flue_agent_submissions", "flue_agent_turn_journals", "flue_agent_stream_chunks", "flue_runs", "flue_event_stream_entries"]
     settled(old, "stays")
     ended_run(old, "run_stays")

@@ -186,7 +186,7 @@ def test_a_pool_of_one_connection_is_enough(database: Database) -> None:
     engine.dispose()
 
 
-def test_memory(tmp_path: Any) -> None:
+def test_memory() -> None:
     engine = create_engine("sqlite:///:memory:")
     assert boot(engine).previous is VerdictKind.EMPTY
     assert boot(engine).previous is None

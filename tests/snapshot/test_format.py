@@ -137,7 +137,7 @@ def test_something_else_is_no_snapshot(tmp_path: Path) -> None:
             snapshot.inspect(tmp_path / "other")
 
 
-def test_a_size_that_is_only_claimed_allocates_nothing(taken: Path, tmp_path: Path) -> None:
+def test_a_size_that_is_only_claimed_allocates_nothing(tmp_path: Path) -> None:
     (tmp_path / "b.snap").write_bytes(member_header("header.json", 1 << 60) + b"{}")
     with pytest.raises(SnapshotError):
         snapshot.inspect(tmp_path / "b.snap")

@@ -17,7 +17,6 @@ from flue_sqla import Flue
 from flue_sqla.asyncio import AsyncFlue
 from flue_sqla.errors import ConfigurationError
 from flue_sqla.worker import BlockingContext, Context, Worker
-from tests.databases.contract import Database
 from tests.worker.support import TIMEOUT, working
 
 ORDERS = Table("host_orders", MetaData(), Column("id", Integer, primary_key=True), Column("submission_id", String(64)))
@@ -80,7 +79,7 @@ async def quick(ctx: Context) -> str:
 
 
 @pytest.mark.slow
-async def test_nothing_blocks_the_hosts_event_loop(migrated: Database, aflue: AsyncFlue) -> None:
+async def test_nothing_blocks_the_hosts_event_loop(aflue: AsyncFlue) -> None:
     sessions = async_sessionmaker(aflue.engine, expire_on_commit=False)
     async with aflue.engine.begin() as connection:
         await connection.run_sync(ORDERS.create)

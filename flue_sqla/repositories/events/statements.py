@@ -32,9 +32,11 @@ ADVANCE = (
 )
 INSERT = sa.insert(event_entries)
 
-_KEYED = sa.select(event_entries.c.seq, event_entries.c.data).where(event_entries.c.path == PATH, event_entries.c.event_key == KEY)
-KEYED = _KEYED
-LOCKED_KEYED = _KEYED.with_for_update()
+LOCKED_KEYED = (
+    sa.select(event_entries.c.seq, event_entries.c.data)
+    .where(event_entries.c.path == PATH, event_entries.c.event_key == KEY)
+    .with_for_update()
+)
 NOTIFY = sa.select(notification())
 
 
