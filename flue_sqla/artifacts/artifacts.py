@@ -44,6 +44,9 @@ class _Face:
     def _request(self, tenant: str, **arguments: Any) -> PutRequest:
         request = PutRequest.checked(tenant=tenant, now=self._rows.scope.clock.now(), **arguments)
         self._rows.distinct_tenant(tenant)
+        for column, value in {"run_id": request.run_id, "submission_id": request.submission_id}.items():
+            if value is not None:
+                self._rows.distinct(column, value)
         # With blanks too: a snapshot may bring the row to a database that takes both for the same.
         if tenant.rstrip(" ") == KEPT_TENANT:
             raise InvalidInputError(

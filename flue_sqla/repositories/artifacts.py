@@ -94,13 +94,17 @@ class ArtifactRows:
         return self.scope.single(lambda executor: executor.execute(statement, row).rowcount == 1, confirm=confirm)
 
     def distinct_tenant(self, tenant: str) -> str:
-        """``tenant`` itself.
+        """As :meth:`distinct`."""
+        return self.distinct("tenant", tenant)
+
+    def distinct(self, column: str, text: str) -> str:
+        """``text`` itself.
 
         Raises:
-            InvalidInputError: this database would take it for another one, or cannot hold it.
+            InvalidInputError: this database would take it for another one in this column, or cannot hold it.
         """
-        self.scope.dialect.check_key("tenant", require_storable(tenant, "tenant"))
-        return tenant
+        self.scope.dialect.check_key(column, require_storable(text, column))
+        return text
 
     def _keys(self, tenant: str, artifact_id: str) -> dict[str, Any]:
         return {"artifact_id": require_storable(artifact_id, "artifact_id"), "of_tenant": self.distinct_tenant(tenant)}
@@ -128,9 +132,9 @@ class ArtifactRows:
         most = _LIMIT if limit is None else min(at_least_one(limit), _MOST)
         query = _SELECT.where(_c.tenant == self.distinct_tenant(tenant), _VISIBLE, _c.state == STORED)
         if run_id is not None:
-            query = query.where(_c.run_id == require_storable(run_id, "run_id"))
+            query = query.where(_c.run_id == self.distinct("run_id", run_id))
         if submission_id is not None:
-            query = query.where(_c.submission_id == require_storable(submission_id, "submission_id"))
+            query = query.where(_c.submission_id == self.distinct("submission_id", submission_id))
         if cursor is not None:
             created_at, last_id = _decode_cursor(cursor)
             query = query.where(sa.or_(_c.created_at > created_at, sa.and_(_c.created_at == created_at, _c.id > last_id)))

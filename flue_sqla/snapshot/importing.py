@@ -74,6 +74,7 @@ def load(flue: Flue, path: str | os.PathLike[str], *, mode: Mode = "refuse", dry
     with SnapshotReader(Path(path)) as reader, Ledger() as ledger:
         tables = check_header(reader.header)
         limits = _TargetLimits(flue)
+        limits.refuse_tenant(reader.header.tenant)
         validate(reader, tables, ledger, limits.of)
         return _Import(flue, reader, tables, ledger, mode, dry_run).run()
 
@@ -85,14 +86,31 @@ class _TargetLimits:
         with typed_errors(flue), connected(flue.engine) as connection:
             connection = connection.execution_options(flue_begin="DEFERRED")
             refuse_foreign_schema(flue, connection)
-            rows = Rows(connection, implementation(connection.dialect), flue.schema)
+            self._impl = implementation(connection.dialect)
+            rows = Rows(connection, self._impl, flue.schema)
             self._statement_limit = rows.bulk.statement_limit(connection)
             self._rows = rows
             self._dialect = connection.dialect
 
+    def refuse_tenant(self, tenant: str | None) -> None:
+        """Refuse the snapshot of a tenant that the target takes for another one, whose rows ``replace`` would delete.
+
+        Raises:
+            SnapshotError: naming it.
+        """
+        try:
+            self._impl.check_key("tenant", tenant or "")
+        except InvalidInputError as error:
+            raise SnapshotError(
+                f"The snapshot cannot be imported: {error.message}",
+                meta={"tenant": tenant},
+                remedy="Import it into a database that tells the tenant from others.",
+            ) from None
+
     def of(self, table: SnapshotTable, columns: Sequence[str]) -> TargetLimits:
         rows = self._rows
-        return TargetLimits(rows.tables[table.name], columns, self._dialect, rows.bulk, self._statement_limit, rows.layout(table))
+        limits = (self._impl, rows.bulk, self._statement_limit, rows.layout(table))
+        return TargetLimits(rows.tables[table.name], columns, self._dialect, *limits)
 
 
 class _Import:

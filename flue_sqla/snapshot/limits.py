@@ -7,7 +7,9 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
+from flue_sqla.dialects.base import DialectImpl
 from flue_sqla.dialects.bulk import BulkDialect
+from flue_sqla.errors import InvalidInputError
 from flue_sqla.snapshot.layout import ChunkLayout, Row
 from flue_sqla.snapshot.values import Problem, kind_of
 
@@ -16,6 +18,15 @@ __all__ = ["TargetLimits"]
 Check = Callable[[Any], None]
 _ESCAPED: Final = "'\"\\\0\n\r\x1a"
 _STATEMENT_OVERHEAD: Final = 64 * 1024
+_CALLED: Final = {
+    ("flue_event_streams", "path"): "event_path",
+    ("flue_event_stream_entries", "path"): "event_path",
+    ("flue_sessions", "id"): "session_id",
+}
+"""What repositories call a column when they check a value for it, where another one of that name has other limits."""
+_STREAM_PATHS: Final = frozenset({"path", "stream_path"})
+_FREE: Final = frozenset({"content_type"})
+"""Short texts that nobody looks for: blanks at their end are theirs."""
 
 
 class TargetLimits:
@@ -30,13 +41,14 @@ class TargetLimits:
         table: sa.Table,
         columns: Sequence[str],
         dialect: sa.Dialect,
+        impl: DialectImpl,
         bulk: BulkDialect,
         statement_limit: int | None,
         layout: ChunkLayout | None,
     ) -> None:
         # What a profile cuts into chunk rows has no limit; such a column is not in the table itself.
         present = [(place, table.c[name]) for place, name in enumerate(columns) if name in table.c]
-        checks = [(place, _check(column, column.type.dialect_impl(dialect), bulk)) for place, column in present]
+        checks = [(place, _check(column, column.type.dialect_impl(dialect), impl, bulk)) for place, column in present]
         self._checks = [(place, check) for place, check in checks if check is not None]
         self._statement_limit = statement_limit
         self._layout = layout
@@ -58,13 +70,38 @@ class TargetLimits:
             raise Problem(why)
 
 
-def _check(column: sa.Column[Any], stored_as: Any, bulk: BulkDialect) -> Check | None:
+def _check(column: sa.Column[Any], stored_as: Any, impl: DialectImpl, bulk: BulkDialect) -> Check | None:
     kind = kind_of(column)
     if kind is int:
         return _integer(column.name, *bulk.integer_range(stored_as))
-    if kind is str:
-        return _text(column.name, stored_as, bulk)
-    return None
+    if kind is not str:
+        return None
+    text = _text(column.name, stored_as, bulk)
+    if text is None or getattr(stored_as, "length", None) is None or column.name in _FREE:
+        return text
+    return _both(text, _identifier(_CALLED.get((column.table.name, column.name), column.name), impl))
+
+
+def _both(first: Check, second: Check) -> Check:
+    def check(value: Any) -> None:
+        first(value)
+        second(value)
+
+    return check
+
+
+def _identifier(called: str, impl: DialectImpl) -> Check:
+    """What the repositories would refuse, since this database could not tell it from another one, or the contract forbids it there."""
+
+    def check(value: str) -> None:
+        try:
+            impl.check_key(called, value)
+        except InvalidInputError as error:
+            raise Problem(error.message.rstrip(".")) from None
+        if called in _STREAM_PATHS and impl.path_too_long(value):
+            raise Problem(f"{called} is longer than the {impl.path_limit} UTF-16 units that a stream may have on this database")
+
+    return check
 
 
 def _integer(name: str, lowest: int, highest: int) -> Check:

@@ -40,6 +40,20 @@ def test_a_blank_at_the_end_makes_another_tenant_or_none(migrated: Database, tmp
         assert [path.name for path in (tmp_path / "artifacts" / "acme").iterdir()] == [secret.id]
 
 
+def test_a_blank_at_the_end_makes_another_run_or_none(migrated: Database, tmp_path: Path) -> None:
+    with Flue(migrated.url, artifacts=str(tmp_path / "artifacts")) as flue:
+        for name in ("run_id", "submission_id"):
+            own = flue.artifacts.put(b"x", name="x", **{name: "one"})  # type: ignore[arg-type]
+            if migrated.name == "mariadb":
+                with pytest.raises(InvalidInputError, match=f"{name} ends with a blank"):
+                    flue.artifacts.put(b"x", name="x", **{name: "one "})  # type: ignore[arg-type]
+                with pytest.raises(InvalidInputError, match=f"{name} ends with a blank"):
+                    flue.artifacts.list(**{name: "one "})  # type: ignore[arg-type]
+            else:
+                assert flue.artifacts.list(**{name: "one "}).artifacts == []  # type: ignore[arg-type]
+            assert flue.artifacts.list(**{name: "one"}).artifacts == [own]  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("text", ["a\0b", "a\ud800"], ids=["NUL", "surrogate"])
 def test_what_no_row_can_hold_is_refused_before_the_driver_sees_it(migrated: Database, tmp_path: Path, text: str) -> None:
     """An application passes on what stood in a URL."""

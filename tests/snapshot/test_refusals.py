@@ -187,13 +187,55 @@ def test_integers_of_32_bits(flue: Flue, good: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.databases("mariadb")
-def test_keys_that_the_server_takes_for_one_are_a_clear_error(flue: Flue, good: Path, tmp_path: Path) -> None:
-    """VARCHAR is compared as if padded with blanks; only the server can tell, and everything is rolled back."""
+@pytest.mark.parametrize(
+    ("table", "column"),
+    [
+        (RUN, "run_id"),
+        (RUN, "workflow_name"),
+        (SUB, "owner_id"),
+        (STREAM, "path"),
+        (ART, "tenant"),
+        (ART, "run_id"),
+        ("flue_sessions", "id"),
+        ("flue_event_streams", "path"),
+        ("flue_agent_dispatch_receipts", "dispatch_id"),
+    ],
+)
+def test_mariadb_would_not_tell_it_from_the_same_without_a_blank(flue: Flue, good: Path, tmp_path: Path, table: str, column: str) -> None:
+    """Also one that stands alone: it would be found under another name, of a tenant by another tenant."""
+    _refused_by_target(flue, good, tmp_path, lambda file: file.set(table, -1, **{column: "zzz "}), f"{column} ends with a blank")
+
+
+@pytest.mark.databases("mariadb")
+def test_mariadb_keeps_blanks_where_nobody_looks_for_them(flue: Flue, good: Path, tmp_path: Path) -> None:
     file = SnapshotFile.read(good)
-    set_values(RUN, 1, run_id="run_1 ")(file)
-    with pytest.raises(SnapshotConflictError, match="refuses a row"):
-        snapshot.load(flue, file.write(tmp_path / "padded.snap"))
-    assert not any(rows for table, rows in samples.physical_rows(flue.engine).items() if table != "flue_meta")
+    set_values(ART, 0, content_type="text/plain ", name="a ")(file)
+    snapshot.load(flue, file.write(tmp_path / "blank.snap"))
+
+
+@pytest.mark.databases("mariadb")
+def test_a_stream_path_is_measured_as_the_contract_does(flue: Flue, good: Path, tmp_path: Path) -> None:
+    path = f"agents/zzz/{'😀' * 130}"
+    assert len(path) < 255
+    _refused_by_target(flue, good, tmp_path, set_values(STREAM, -1, path=path), "path is longer than the 255 UTF-16 units")
+    _refused_by_target(flue, good, tmp_path, set_values("flue_attachments", -1, stream_path=path), "stream_path is longer")
+    file = SnapshotFile.read(good)
+    set_values("flue_event_streams", -1, path=f"runs/zzz{'x' * 400}")(file)
+    file.rows["flue_event_stream_entries"] = []
+    snapshot.load(flue, file.write(tmp_path / "events.snap"))
+
+
+@pytest.mark.databases("mariadb")
+def test_a_tenant_that_mariadb_takes_for_another_does_not_replace_its_artifacts(flue: Flue, good: Path, tmp_path: Path) -> None:
+    with Flue("sqlite:///:memory:", artifacts="memory://") as other:
+        other.boot()
+        snapshot.export(other, tmp_path / "empty.snap", tenant="default ")
+    snapshot.load(flue, good)
+    before = samples.physical_rows(flue.engine)
+    for mode in ("refuse", "replace", "merge"):
+        with pytest.raises(SnapshotError, match="tenant ends with a blank"):
+            snapshot.load(flue, tmp_path / "empty.snap", mode=mode)
+    assert samples.physical_rows(flue.engine) == before
 
 
 def _refused_by_target(flue: Flue, good: Path, tmp_path: Path, change: Change, message: str) -> None:
