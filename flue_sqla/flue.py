@@ -121,10 +121,12 @@ class Repositories:
         Raises:
             SubmissionConflictError: the key was used before with another message or other initial data.
             InvalidInputError: the message cannot be stored or could never run; no statement was sent.
+            ConversationStreamStoreError: on MySQL and MariaDB, agent and id make too long a path; no statement was sent.
             SessionDeletionError: the session is being deleted.
         """
         admitted = admit(
             self.submissions,
+            self.conversations,
             self._scope.clock,
             agent,
             id=id,

@@ -11,9 +11,10 @@ from flue_sqla.errors import InvalidInputError, SubmissionConflictError
 from flue_sqla.records.outcome import DispatchReceipt
 from flue_sqla.records.submission import DispatchInput, Submission
 from flue_sqla.records.unset import UNSET
+from flue_sqla.repositories.conversations import Conversations
 from flue_sqla.repositories.submissions import Submissions
 from flue_sqla.repositories.submissions.messages import check_message
-from flue_sqla.wire import canonical_json, format_timestamp, keyed_submission_id, new_id, require_storable
+from flue_sqla.wire import canonical_json, format_timestamp, keyed_submission_id, new_id, require_storable, stream_path
 
 __all__ = ["Admitted", "admit"]
 
@@ -42,6 +43,7 @@ def _check_address(agent: Any, instance_id: Any, message: Any) -> None:
 
 def admit(
     submissions: Submissions,
+    conversations: Conversations,
     clock: Clock,
     agent: str,
     *,
@@ -52,6 +54,7 @@ def admit(
 ) -> Admitted:
     """Accept one dispatch; arguments and errors as :meth:`flue_sqla.Flue.dispatch`."""
     _check_address(agent, id, message)
+    conversations.check_path("create", stream_path(agent, id))
     submission_id = new_id("sub") if idempotency_key is None else keyed_submission_id(agent, id, idempotency_key)
     dispatch = DispatchInput(
         submission_id=submission_id,

@@ -12,7 +12,13 @@ import pytest
 
 from flue_sqla import Flue
 from flue_sqla.asyncio import AsyncFlue
-from flue_sqla.errors import InvalidInputError, SubmissionConflictError, SubmissionMissingError, WaitTimeoutError
+from flue_sqla.errors import (
+    ConversationStreamStoreError,
+    InvalidInputError,
+    SubmissionConflictError,
+    SubmissionMissingError,
+    WaitTimeoutError,
+)
 from flue_sqla.worker import Context
 from tests.databases.contract import Database
 from tests.worker.support import assert_readable, outcome, records, working
@@ -71,6 +77,16 @@ def test_an_attachment_that_could_never_be_stored_is_refused_at_once(flue: Flue)
 def test_what_could_never_run_is_refused_in_words(flue: Flue, agent: Any, instance: Any, message: Any) -> None:
     with pytest.raises(InvalidInputError):
         flue.dispatch(agent, id=instance, message=message)
+    assert not flue.submissions.has_unsettled()
+
+
+@pytest.mark.databases("mariadb")
+@pytest.mark.parametrize("instance", ["x" * 300, "😀" * 125, "x "], ids=["long", "long in UTF-16", "blank"])
+async def test_an_instance_whose_conversation_no_path_can_name_is_refused_at_once(flue: Flue, aflue: AsyncFlue, instance: str) -> None:
+    with pytest.raises((ConversationStreamStoreError, InvalidInputError)):
+        flue.dispatch("triage", id=instance, message="m")
+    with pytest.raises((ConversationStreamStoreError, InvalidInputError)):
+        await aflue.dispatch("triage", id=instance, message="m")
     assert not flue.submissions.has_unsettled()
 
 

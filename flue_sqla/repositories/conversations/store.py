@@ -38,7 +38,7 @@ class Conversations:
         Raises:
             ConversationStreamStoreError: ``Stream identity conflicts.`` — the path belongs to another instance.
         """
-        self._check_path("create", path)
+        self.check_path("create", path)
         identity = canonical_json({"agentName": agent_name, "instanceId": instance_id})
         row = {"path": path, "identity_json": identity, "incarnation": new_id("inc")}
         single = self._scope.dialect.single_statement
@@ -54,7 +54,7 @@ class Conversations:
         Raises:
             ConversationStreamStoreError: ``Stream does not exist.``
         """
-        self._check_path("acquire_producer", path)
+        self.check_path("acquire_producer", path)
         require_storable(producer_id, "producer_id")
         self._scope.dialect.check_key("producer_id", producer_id)
         parameters = {"of_path": path, "of_producer": producer_id}
@@ -74,7 +74,7 @@ class Conversations:
 
     def get_meta(self, path: str, *, lock: bool = False) -> StreamMeta | None:
         """The stream's identity, head and producer; None if it does not exist. ``lock``: to the end of the unit it stays so."""
-        self._check_path("get_meta", path)
+        self.check_path("get_meta", path)
         statement = statements.LOCKED_STREAM if lock else statements.META
         row = self._scope.read(lambda executor: executor.execute(statement, {"of_path": path}).first())
         if row is None:
@@ -100,7 +100,7 @@ class Conversations:
         parameters: dict[str, Any] = {"fetch": page_limit(limit)}
         statement = statements.PATHS
         if after is not None:
-            self._check_path("list", after)
+            self.check_path("list", after)
             statement, parameters["of_path"] = statements.PATHS_AFTER, after
         return list(self._scope.read(lambda executor: executor.execute(statement, parameters).scalars().all()))
 
@@ -133,7 +133,7 @@ class Conversations:
             ConversationStreamStoreError: a check failed; ``reason`` says which.
             ValueTooLargeError: the batch exceeds the server's packet limit (MySQL, MariaDB).
         """
-        self._check_path("append", path)
+        self.check_path("append", path)
         batch = Batch.of(
             records,
             submission,
@@ -157,7 +157,7 @@ class Conversations:
             ConversationStreamStoreError: the offset lies beyond the head, or a stored batch is damaged.
             InvalidInputError: not an offset.
         """
-        self._check_path("read", path)
+        self.check_path("read", path)
         return reading.read(self._scope, path, offset, limit)
 
     def subscribe(self, path: str, listener: Callable[[], None]) -> Callable[[], None]:
@@ -172,12 +172,12 @@ class Conversations:
 
     def put_checkpoint(self, path: str, checkpoint: FoldCheckpoint) -> None:
         """Replace the checkpoint of ``path``. Not for a database that a Node server shares: it reads and writes this very slot."""
-        self._check_path("put_fold_checkpoint", path)
+        self.check_path("put_fold_checkpoint", path)
         checkpoints.put_checkpoint(self._scope, path, checkpoint)
 
     def get_checkpoint(self, path: str, *, at_or_before: str | None = None) -> FoldCheckpoint | None:
         """The checkpoint of ``path``; None if there is none, or only one after the offset ``at_or_before``."""
-        self._check_path("get_fold_checkpoint", path)
+        self.check_path("get_fold_checkpoint", path)
         return checkpoints.get_checkpoint(self._scope, path, at_or_before)
 
     # -- parts ------------------------------------------------------------------------------------------------------------------
@@ -191,7 +191,12 @@ class Conversations:
         executor.execute(statements.CREATE(self._scope.dialect), row)
         return executor.execute(statements.LOCKED_IDENTITY, {"of_path": row["path"]}).scalar()
 
-    def _check_path(self, operation: str, path: str) -> None:
+    def check_path(self, operation: str, path: str) -> None:
+        """Refuse a path that no stream of this database can have; sends nothing.
+
+        Raises:
+            InvalidInputError, ConversationStreamStoreError: as every method, with ``operation`` named in it.
+        """
         require_storable(path, "path")
         if self._scope.dialect.path_too_long(path):
             raise ConversationStreamStoreError(operation, path, "Stream path exceeds the supported 255-character limit.")
