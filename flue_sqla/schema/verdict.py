@@ -228,7 +228,7 @@ def _without_revision(facts: Facts, placement: Placement, flue_tables: frozenset
         message = f"Our tables are here, but {placement.version_table} records no revision of ours."
         if placement.branch:
             # Alembic records no revision that another one stands on: not even in a branch of its own, if the other depends on it.
-            remedy += " If one of its revisions has ours as down_revision or depends_on, take that out first (docs/migrations.md)."
+            remedy += " If one of its revisions has ours as down_revision or depends_on, take that out first."
         return Verdict(VerdictKind.PARTIAL, None, found, message, remedy)
     if flue_tables <= tables and not ours_began:
         message = f"A Flue server created this database; it becomes {HEAD} by adding what is missing."
