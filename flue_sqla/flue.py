@@ -54,7 +54,6 @@ class Repositories:
 
     def __init__(self, scope: Scope, settings: FlueSettings, stores: Stores, own: Scope) -> None:
         self._scope = scope
-        self._settings = settings
         self._stores = stores
         # What follows a commit (removing an artifact's bytes) runs in transactions of our own.
         self._own = own
