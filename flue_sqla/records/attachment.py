@@ -32,8 +32,8 @@ class AttachmentRef(Record):
 class Attachment(Record):
     """A reference together with its bytes."""
 
-    ref: AttachmentRef
-    data: bytes = Field(repr=False)
+    ref: AttachmentRef = Field(validation_alias="attachment")
+    data: bytes = Field(validation_alias="bytes", repr=False)
 
     def to_wire(self) -> dict[str, Any]:
         """The reference under ``attachment``, as the contract names it; bytes have no JSON form."""

@@ -40,8 +40,10 @@ class Record(BaseModel):
         """Build the record from the contract's JSON object.
 
         Raises:
-            InvalidInputError: a key is missing, unknown or of the wrong type.
+            InvalidInputError: no object, or a key is missing, unknown or of the wrong type.
         """
+        if not isinstance(obj, Mapping):
+            raise InvalidInputError(f"Not a {cls.__name__}: {type(obj).__name__} is no object.", meta={"record": cls.__name__})
         try:
             return cls.model_validate(dict(obj))
         except ValidationError as error:

@@ -72,7 +72,9 @@ class _Input(Record):
     @classmethod
     def from_wire(cls, obj: Mapping[str, Any]) -> Self:
         """As :meth:`Record.from_wire`; a ``kind`` key is accepted when it names this very kind."""
-        return super().from_wire({key: value for key, value in obj.items() if not (key == "kind" and value == cls.kind)})
+        if isinstance(obj, Mapping) and obj.get("kind") == cls.kind:
+            obj = {key: value for key, value in obj.items() if key != "kind"}
+        return super().from_wire(obj)
 
     def to_payload(self) -> dict[str, Any]:
         """The payload document in the contract's key order (spec/submissions.md §3.2)."""
