@@ -27,7 +27,7 @@ __all__ = ["S3Store"]
 
 _READ_ATTEMPTS = 3
 _SENT_AT_ONCE = 256 * 1024
-_ABSENT = frozenset({"404", "NoSuchKey", "NotFound"})
+_ABSENT = frozenset({"404", "NoSuchKey", "NoSuchUpload", "NotFound"})
 _OWNED = frozenset({"BucketAlreadyOwnedByYou", "BucketAlreadyExists"})
 
 
@@ -119,9 +119,7 @@ class S3Store:
         discarded = 0
         with s3_failures("list unfinished uploads", None):
             async for upload in self._unfinished():
-                place = {"Bucket": self._bucket, "Key": upload["Key"], "UploadId": upload["UploadId"]}
-                if is_storage_key(upload["Key"][len(self._root) :]) and await self._last_touched(upload, place) < older_than:
-                    await self._request("abort_multipart_upload", **place)
+                if is_storage_key(upload["Key"][len(self._root) :]) and await self._discarded(upload, older_than):
                     discarded += 1
         return discarded
 
@@ -174,6 +172,18 @@ class S3Store:
             if not page.get("IsTruncated"):
                 return
             markers = {"KeyMarker": page["NextKeyMarker"], "UploadIdMarker": page["NextUploadIdMarker"]}
+
+    async def _discarded(self, upload: dict[str, Any], older_than: int) -> bool:
+        place = {"Bucket": self._bucket, "Key": upload["Key"], "UploadId": upload["UploadId"]}
+        try:
+            if await self._last_touched(upload, place) >= older_than:
+                return False
+            await self._request("abort_multipart_upload", **place)
+        except Exception as error:
+            if s3_code(error) not in _ABSENT:
+                raise
+            return False  # it has been completed or aborted since it was listed
+        return True
 
     async def _last_touched(self, upload: dict[str, Any], place: dict[str, Any]) -> int:
         """When its newest part came: a slow upload that is still alive must not be taken for a dead one."""

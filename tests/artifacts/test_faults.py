@@ -14,7 +14,9 @@ import pytest
 
 from flue_sqla import Flue
 from flue_sqla.artifacts import Artifacts, StoreOptions, Stores
+from flue_sqla.artifacts.keys import storage_key
 from flue_sqla.errors import ArtifactStoreError
+from flue_sqla.wire import new_id
 from tests.artifacts.conftest import content, s3_options, stored_keys
 from tests.artifacts.proxy import FaultProxy, refused_endpoint
 from tests.databases.contract import Database
@@ -252,15 +254,36 @@ async def test_a_cancelled_put_leaves_nothing(migrated: Database, proxy: FaultPr
         assert len((await aflue.artifacts.list()).artifacts) == len(kept)
 
 
+def test_a_sweep_is_not_disturbed_by_uploads_that_end_while_it_looks(artifacts: Artifacts, proxy: FaultProxy, direct: StoreOptions) -> None:
+    key = storage_key("tenant", new_id("art"))
+    client = boto_client(direct)
+    place = {"Bucket": direct.bucket, "Key": f"{direct.prefix}/{key}"}
+    upload = client.create_multipart_upload(**place)["UploadId"]
+    ended: list[str] = []
+
+    def end(method: str, path: str) -> None:
+        if "uploads" in path and not ended:
+            ended.append(path)
+            client.abort_multipart_upload(**place, UploadId=upload)
+
+    proxy.answered = end
+    assert artifacts.sweep(grace_ms=-60_000, repair=True).uploads == 0
+    assert ended
+
+
 def unfinished(options: StoreOptions) -> list[str]:
     """Multipart uploads that were neither completed nor aborted."""
+    listed = boto_client(options).list_multipart_uploads(Bucket=options.bucket)
+    return [upload["Key"] for upload in listed.get("Uploads", [])]
+
+
+def boto_client(options: StoreOptions) -> Any:
     import boto3
 
-    client = boto3.client(
+    return boto3.client(
         "s3",
         endpoint_url=options.endpoint,
         aws_access_key_id=options.access_key_id,
         aws_secret_access_key=options.secret_access_key,
         region_name=options.region,
     )
-    return [upload["Key"] for upload in client.list_multipart_uploads(Bucket=options.bucket).get("Uploads", [])]
