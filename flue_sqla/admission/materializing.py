@@ -117,4 +117,5 @@ def root_conversation_id(conversations: Conversations, path: str) -> str | None:
 
 
 def _is_default(record: dict[str, Any]) -> bool:
-    return record.get("kind") == "root" and (record.get("harness"), record.get("session")) == ("default", "default")
+    names = (record.get("kind"), record.get("harness"), record.get("session"))
+    return names == ("root", "default", "default") and isinstance(record.get("conversationId"), str)

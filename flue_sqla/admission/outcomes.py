@@ -82,7 +82,7 @@ def _answer(conversations: Conversations, path: str, row: SettledRow) -> str | N
             if kind == "assistant_message_completed" and record.get("stopReason") in ("stop", "length"):
                 message_id = record.get("messageId")
         elif record.get("messageId") == message_id:
-            if kind == "assistant_text_delta":
+            if kind == "assistant_text_delta" and isinstance(record.get("delta"), str):
                 pieces.append(record["delta"])
             elif kind == "assistant_message_started":
                 return "".join(reversed(pieces))
@@ -99,5 +99,5 @@ def _newest_first(conversations: Conversations, path: str) -> Iterator[dict[str,
         start = max(-1, end - _WINDOW)
         page = conversations.read(path, offset="-1" if start < 0 else format_offset(start), limit=end - start)
         for batch in reversed(page.batches):
-            yield from reversed(batch.records)
+            yield from (record for record in reversed(batch.records) if isinstance(record, dict))
         end = start

@@ -7,7 +7,8 @@ import sqlalchemy as sa
 
 from flue_sqla import Flue
 from flue_sqla.errors import MalformedRowError
-from flue_sqla.models.tables import submissions
+from flue_sqla.models.tables import batches, streams, submissions
+from flue_sqla.wire import canonical_json, stream_path
 from tests.databases.contract import Database
 from tests.submissions.inputs import admit_ready, dispatch, run, status
 
@@ -57,3 +58,29 @@ def test_the_outcome_of_a_row_whose_record_is_no_object_is_what_the_row_says(flu
     damage(flue, settlement_record=stored)
     outcome = flue.wait("one", timeout=5)
     assert (outcome.outcome, outcome.error) == ("failed", "gave up")
+
+
+def test_the_outcome_of_work_in_a_stream_of_oddities_is_known_all_the_same(flue: Flue) -> None:
+    attempt = run(flue, "one")
+    assert flue.submissions.complete(attempt)
+    path = stream_path("assistant", "agent-1")
+    flue.conversations.create(path, "assistant", "agent-1")
+    ours = {"submissionId": "one", "messageId": "m"}
+    odd = [
+        None,
+        7,
+        "text",
+        [],
+        {**ours, "type": "assistant_message_started"},
+        {**ours, "type": "assistant_text_delta"},
+        {**ours, "type": "assistant_text_delta", "delta": 5},
+        {**ours, "type": "assistant_text_delta", "delta": "done"},
+        {**ours, "type": "assistant_message_completed", "stopReason": "stop"},
+        [None],
+    ]
+    batch = {"path": path, "seq": 0, "producer_id": "p", "producer_epoch": 1, "producer_sequence": 0, "data": canonical_json(odd)}
+    with flue.engine.begin() as connection:
+        connection.execute(sa.insert(batches).values(batch))
+        connection.execute(sa.update(streams).values(next_offset=1))
+    outcome = flue.wait("one", timeout=5)
+    assert (outcome.outcome, outcome.result) == ("completed", "done")
