@@ -16,7 +16,7 @@ __all__ = ["refuse_early", "taken", "writing"]
 def refuse_early(target: str | os.PathLike[str], *, force: bool) -> None:
     """Notice what is in the way before anything is fetched for the file: one of that name, or a folder that takes none.
 
-    A link counts as a file, wherever it leads.
+    A link counts as a file, wherever it leads. A device or a pipe is never replaced: /dev/null would be a file ever after.
 
     Raises:
         ConfigurationError: there is one, and ``force`` does not allow to replace it; or the folder is missing, none, or closed to us.
@@ -24,6 +24,8 @@ def refuse_early(target: str | os.PathLike[str], *, force: bool) -> None:
     if not force and os.path.lexists(target):
         raise taken(target)
     with writing(target):
+        if os.path.exists(target) and not os.path.isfile(target):
+            raise OSError(errno.EINVAL, "It is no file")
         folder = Path(target).parent
         os.stat(folder)
         if not os.path.isdir(folder):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import secrets
@@ -101,6 +102,9 @@ class SnapshotWriter:
         self.discard()
 
     def _open(self) -> IO[bytes]:
+        if self._path.exists() and not self._path.is_file():
+            # A folder cannot be replaced, and a device must not be: /dev/null would be a file ever after.
+            raise OSError(errno.EINVAL, "It is no file")
         descriptor = os.open(self._temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o600)
         return os.fdopen(descriptor, "wb", buffering=SEGMENT_BYTES)
 
