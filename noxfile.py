@@ -133,6 +133,6 @@ def soak(session: nox.Session) -> None:
 def bench(session: nox.Session) -> None:
     """Every benchmark, or those named: ``nox -s bench -- lifecycle``."""
     session.install("--editable", ".[test]")
-    chosen = session.posargs or sorted(path.stem for path in Path("benchmarks").glob("*.py") if not path.stem.startswith("_"))
+    chosen = session.posargs or sorted(path.stem for path in Path("benchmarks").glob("*.py") if "__main__" in path.read_text())
     for name in chosen:
         session.run("python", "-m", f"benchmarks.{name}")

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,9 +15,8 @@ import pytest
 from flue_sqla import Flue
 from flue_sqla.errors import WaitTimeoutError
 from tests.databases.contract import Database
-from tests.docs.programs import programs, write_programs
+from tests.docs.programs import environment, programs, worker_process, write_programs
 
-ROOT = Path(__file__).parents[2]
 GUIDE = "embedding.md"
 
 
@@ -51,23 +48,6 @@ def load(folder: Path) -> Iterator[Any]:
         sys.modules.pop(name, None)
 
 
-def _environment(**more: str) -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(ROOT), **more}
-
-
-@contextmanager
-def _worker_process(target: str, folder: Path) -> Iterator[None]:
-    """The command beside the application; told to stop at the end, which it must do in good order."""
-    command = [sys.executable, "-m", "flue_sqla.cli", "worker", target]
-    process = subprocess.Popen(command, cwd=folder, env=_environment(), stderr=subprocess.PIPE)
-    try:
-        yield
-    finally:
-        process.terminate()
-        _, told = process.communicate(timeout=30)
-    assert process.returncode == 0, told
-
-
 def _impatient(submission_id: str, timeout: float) -> None:
     raise WaitTimeoutError("It goes on.")
 
@@ -80,7 +60,7 @@ def test_the_first_program(database: Database, folder: Path) -> None:
     done = subprocess.run(
         [sys.executable, "shop.py"],
         cwd=folder,
-        env=_environment(DATABASE_URL=database.async_url),
+        env=environment(DATABASE_URL=database.async_url),
         capture_output=True,
         text=True,
         timeout=60,
@@ -105,21 +85,21 @@ def test_fastapi(database: Database, load: Any, monkeypatch: pytest.MonkeyPatch)
     assert database.admin_execute("SELECT id, submission_id FROM shop_orders") == [(7, submission)]
 
 
-def test_fastapi_with_a_worker_process(database: Database, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fastapi_with_aworker_process(database: Database, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_URL", database.async_url)
     with Flue(database.url) as flue:
         flue.boot()
         receipt = flue.dispatch("triage", id="order-7", message="two apples")
-        with _worker_process("shop_fastapi:worker", folder):
+        with worker_process("shop_fastapi:worker", folder):
             assert flue.wait(receipt.submission_id, timeout=30).result == "TWO APPLES"
 
 
-def test_flask_with_a_worker_process(database: Database, folder: Path, load: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_flask_with_aworker_process(database: Database, folder: Path, load: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_URL", database.url)
     shop = load("shop_flask")
     shop.flue.boot()
     try:
-        with _worker_process("shop_flask:worker", folder):
+        with worker_process("shop_flask:worker", folder):
             client = shop.app.test_client()
             submission = client.post("/orders/7?text=two+apples").json["submission"]
             assert client.get(f"/outcomes/{submission}").json == {"outcome": "completed", "result": "TWO APPLES"}

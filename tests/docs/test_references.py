@@ -13,10 +13,12 @@ import pytest
 
 from flue_sqla.cli.main import application
 from flue_sqla.settings import FlueSettings, variables
-from tests.docs.programs import DOCS
+from tests.docs.programs import DOCS, ROOT
 
-ROOT = DOCS.parent
-GUIDES = [*sorted(DOCS.glob("*.md")), *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md"))]
+GUIDES = [
+    *sorted(DOCS.glob("*.md")),
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "examples/orders_app/README.md")),
+]
 _PYTHON = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\]\((?!https?:)([^)\s]+)\)")
 _FILE = re.compile(r"`((?:alembic|benchmarks|docs|examples|flue_sqla|tests)/[\w/.-]+)`")
