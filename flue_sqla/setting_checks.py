@@ -41,7 +41,8 @@ def database_url(value: Any) -> str:
     try:
         normalized = normalize_url(value)
     except ConfigurationError as error:
-        raise ValueError(f"{error.message.rstrip('.')}; {error.remedy[:1].lower()}{error.remedy[1:].rstrip('.')}") from None
+        found, helps = (text[:1].lower() + text[1:].rstrip(".") for text in (error.message, error.remedy))
+        raise ValueError(f"is refused: {found}; {helps}") from None
     if value.partition("://")[0].lower() in ("postgres", "postgresql"):
         return normalized.render_as_string(hide_password=False)
     return value

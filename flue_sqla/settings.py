@@ -289,7 +289,7 @@ def _problems_of(error: ValidationError, values: Any) -> list[Problem]:
         if entry["type"] == "extra_forbidden":
             problems.append(Problem(setting, "is not a setting"))
             continue
-        reason = entry["msg"].removeprefix("Value error, ")
+        reason = entry["msg"].removeprefix("Value error, ").partition(", unable to parse")[0]
         reason = reason[:1].lower() + reason[1:]
         reason = reason.replace("input should", "must").replace("string should", "must")
         problems.append(Problem(setting, reason + _shown(setting, values)))

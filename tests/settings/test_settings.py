@@ -184,6 +184,11 @@ def test_all_problems_come_in_one_report_by_variable_name() -> None:
     reported = {problem["variable"] for problem in caught.value.meta["problems"]}
     assert reported == {*environ, "FLUE_S3_SECRET_ACCESS_KEY"} - {"FLUE_S3_ACCESS_KEY_ID"}
     assert all(variable in str(caught.value) for variable in reported)
+    for sentence in (
+        "DATABASE_URL is refused: the database 'oracle' is not supported",
+        "FLUE_S3_PART_SIZE must be a valid integer (it is '12k')",
+    ):
+        assert sentence in str(caught.value)
 
 
 @pytest.mark.parametrize(
