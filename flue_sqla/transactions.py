@@ -27,6 +27,8 @@ __all__ = ["EngineScope", "TransactionScope"]
 T = TypeVar("T")
 
 _AUTOCOMMIT: Final = {"isolation_level": "AUTOCOMMIT"}
+_NO_BEGIN: Final = {"flue_begin": None}
+"""No BEGIN on a SQLite engine of ours: each statement is a transaction of SQLite's own. A host's engine begins one as ever."""
 
 _ATTEMPTS = 10
 _FIRST_PAUSE = 0.005
@@ -141,8 +143,7 @@ class EngineScope:
         return {"isolation_level": level} if level else {}
 
     def _run_read(self, operation: Operation[T]) -> T:
-        options = _AUTOCOMMIT if self.dialect.autocommit_is_free else {"flue_begin": "DEFERRED"}
-        with self.connect(**options) as connection:
+        with self.connect(**(_AUTOCOMMIT if self.dialect.autocommit_is_free else _NO_BEGIN)) as connection:
             return operation(Executor(connection, self.schema))
 
     def _run_snapshot(self, operation: Operation[T]) -> T:
@@ -154,7 +155,7 @@ class EngineScope:
 
     def _run_single(self, operation: Operation[T]) -> T:
         if not self.dialect.autocommit_is_free:
-            with self.connect() as connection, connection.begin():
+            with self.connect(**_NO_BEGIN) as connection, connection.begin():
                 return operation(Executor(connection, self.schema))
         with self.connect(**_AUTOCOMMIT) as connection:
             return operation(Executor(connection, self.schema))

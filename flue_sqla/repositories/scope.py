@@ -86,7 +86,7 @@ class Scope(Protocol):
         ...
 
     def single(self, operation: Operation[T], *, confirm: Operation[T] | None = None, lost: Lost = Lost.REPLAY) -> T:
-        """Run one statement that writes, committed by itself.
+        """Run one statement that writes, committed by itself; of several rows that it returns, all are to be taken.
 
         ``confirm`` is asked after a lost answer whether the operation had arrived after all, before it is replayed and again when the
         replay returned nothing (a failed gate).

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
+import aiosqlite
 import pytest
 
 from flue_sqla.artifacts import StoreOptions
@@ -59,3 +60,26 @@ async def test_a_put_into_a_folder_takes_one_turn_on_a_thread(
             artifact = await aflue.artifacts.put(DATA, name="x")
         assert len(turns) == 1
         assert await aflue.artifacts.read_range(artifact.id, 0) == DATA
+
+
+@places("folder")
+async def test_one_statement_takes_five_turns_on_the_thread_of_the_database(
+    migrated: Database, place: StoreOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The row of a put, and a look at it. The commit and the rollback of the pool find nothing to do."""
+    turns: list[str] = []
+    execute = aiosqlite.Connection._execute
+
+    async def counted(self: aiosqlite.Connection, function: Any, *arguments: Any, **named: Any) -> Any:
+        turns.append(function.__name__)
+        return await execute(self, function, *arguments, **named)
+
+    async with AsyncFlue(migrated.async_url) as aflue:
+        aflue.sync._stores._options = place
+        artifact = await aflue.artifacts.put(DATA, name="the pool has a connection")
+        monkeypatch.setattr(aiosqlite.Connection, "_execute", counted)
+        await aflue.artifacts.put(DATA, name="x")
+        assert turns == ["cursor", "execute", "close", "commit", "rollback"]
+        turns.clear()
+        assert await aflue.artifacts.get(artifact.id) == artifact
+        assert turns == ["cursor", "execute", "fetchall", "close", "rollback"]
