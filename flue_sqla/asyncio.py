@@ -29,7 +29,7 @@ from flue_sqla.listening.conversations import AsyncLiveConversations
 from flue_sqla.listening.events import AsyncLiveEvents
 from flue_sqla.maintenance import AsyncMaintenance
 from flue_sqla.records.outcome import DispatchReceipt, Outcome
-from flue_sqla.records.unset import UNSET
+from flue_sqla.records.unset import UNSET, UnsetType
 from flue_sqla.settings import FlueSettings
 from flue_sqla.signals import settled_topic
 
@@ -93,11 +93,11 @@ class AsyncRepositories:
         message: str | Mapping[str, Any],
         idempotency_key: str | None = None,
         initial_data: Any = UNSET,
+        uid: str | UnsetType | None = UNSET,
     ) -> DispatchReceipt:
         """As :meth:`Flue.dispatch <flue_sqla.flue.Repositories.dispatch>`."""
-        return await greenlet_spawn(
-            partial(self.sync.dispatch, agent, id=id, message=message, idempotency_key=idempotency_key, initial_data=initial_data)
-        )
+        given = {"message": message, "idempotency_key": idempotency_key, "initial_data": initial_data, "uid": uid}
+        return await greenlet_spawn(partial(self.sync.dispatch, agent, id=id, **given))
 
 
 class AsyncUnit(AsyncRepositories):

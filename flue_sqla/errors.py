@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 __all__ = [
+    "AgentInstanceExistsError",
+    "AgentInstanceMissingError",
     "ArtifactConflictError",
     "ArtifactIntegrityError",
     "ArtifactMissingError",
@@ -208,6 +210,18 @@ class SessionMissingError(FlueError):
 
     code = "session_missing"
     default_remedy = "Save the session first."
+
+
+class AgentInstanceMissingError(FlueError):
+    """The instance that the send condition names does not exist, or is another incarnation (spec/lifecycle.md §3)."""
+
+    code = "agent_instance_not_found"
+
+
+class AgentInstanceExistsError(FlueError):
+    """The send condition wants a new instance, and there is one (spec/lifecycle.md §3)."""
+
+    code = "agent_instance_exists"
 
 
 class SubmissionMissingError(FlueError):

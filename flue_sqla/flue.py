@@ -28,7 +28,7 @@ from flue_sqla.listening.events import LiveEvents
 from flue_sqla.maintenance import Maintenance
 from flue_sqla.records.outcome import DispatchReceipt, Outcome
 from flue_sqla.records.submission import Submission
-from flue_sqla.records.unset import UNSET
+from flue_sqla.records.unset import UNSET, UnsetType
 from flue_sqla.repositories.attachments import Attachments
 from flue_sqla.repositories.conversations import Conversations
 from flue_sqla.repositories.events import Events
@@ -107,6 +107,7 @@ class Repositories:
         message: str | Mapping[str, Any],
         idempotency_key: str | None = None,
         initial_data: Any = UNSET,
+        uid: str | UnsetType | None = UNSET,
     ) -> DispatchReceipt:
         """Accept work for the instance ``id`` of ``agent``; a worker of any process runs it (docs/worker.md).
 
@@ -116,12 +117,16 @@ class Repositories:
             message: the text of a user message, or a user or signal message of spec/submissions.md §3.2.
             idempotency_key: the same key, instance and message again is the same submission, whatever became of it meanwhile.
             initial_data: any JSON that the instance is born with; only the first submission's counts.
+            uid: accept only for the incarnation of the instance whose birth record has this uid; None: only if there is no instance yet,
+                that is before its first submission is ready. Looked at before the admission, and locks nothing, as in Flue
+                (``spec/lifecycle.md §3``); a retry with its key is answered all the same.
 
         Raises:
             SubmissionConflictError: the key was used before with another message or other initial data.
             InvalidInputError: the message cannot be stored or could never run; no statement was sent.
             ConversationStreamStoreError: on MySQL and MariaDB, agent and id make too long a path; no statement was sent.
             SessionDeletionError: the session is being deleted.
+            AgentInstanceMissingError, AgentInstanceExistsError: ``uid`` does not hold; nothing was accepted.
         """
         admitted = admit(
             self.submissions,
@@ -132,6 +137,7 @@ class Repositories:
             message=message,
             idempotency_key=idempotency_key,
             initial_data=initial_data,
+            uid=uid,
         )
         if admitted.submission is not None:
             self._admitted(admitted.submission)

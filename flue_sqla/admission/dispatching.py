@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from flue_sqla.admission.conditions import check_condition, refused
 from flue_sqla.clock import Clock
 from flue_sqla.conversation import submission_attachments
 from flue_sqla.errors import InvalidInputError, SubmissionConflictError
 from flue_sqla.records.outcome import DispatchReceipt
 from flue_sqla.records.submission import DispatchInput, Submission
-from flue_sqla.records.unset import UNSET
+from flue_sqla.records.unset import UNSET, UnsetType
 from flue_sqla.repositories.conversations import Conversations
 from flue_sqla.repositories.submissions import Submissions
 from flue_sqla.repositories.submissions.messages import check_message
@@ -51,9 +52,11 @@ def admit(
     message: str | Mapping[str, Any],
     idempotency_key: str | None = None,
     initial_data: Any = UNSET,
+    uid: str | UnsetType | None = UNSET,
 ) -> Admitted:
     """Accept one dispatch; arguments and errors as :meth:`flue_sqla.Flue.dispatch`."""
     _check_address(agent, id, message)
+    check_condition(uid, initial_data)
     conversations.check_path("create", stream_path(agent, id))
     submission_id = new_id("sub") if idempotency_key is None else keyed_submission_id(agent, id, idempotency_key)
     dispatch = DispatchInput(
@@ -62,12 +65,19 @@ def admit(
         id=id,
         message={"kind": "user", "body": message} if isinstance(message, str) else dict(message),
         initial_data=initial_data,
+        uid=uid,
         accepted_at=format_timestamp(clock.now()),
     )
     # Refused now rather than found out when nobody is there to hear of it: what is no base64 could never be made ready.
     if dispatch.message.get("attachments"):
         check_message(dispatch.message)
         submission_attachments(dispatch.to_payload())
+    refusal = refused(conversations, agent, id, uid)
+    if refusal is not None:
+        if idempotency_key is None or (replayed := submissions.get(submission_id)) is None:
+            raise refusal
+        # The first try with this key may be what the condition meets now.
+        return _adopted(replayed, dispatch)
     admission = submissions.admit_dispatch(dispatch)
     if admission.receipt is not None:
         return Admitted(_receipt(submission_id, admission.receipt.accepted_at, deduplicated=True), None)
@@ -75,7 +85,12 @@ def admit(
         # A key sent twice within one millisecond is an exact replay to the store, and told apart only by how far the first one came.
         moved_on = admission.submission.status != "queued" or admission.submission.canonical_ready_at is not None
         return Admitted(_receipt(submission_id, admission.submission.accepted_at, deduplicated=moved_on), admission.submission)
-    stored = submissions.get(submission_id) if idempotency_key is not None else None
+    return _adopted(submissions.get(submission_id) if idempotency_key is not None else None, dispatch)
+
+
+def _adopted(stored: Submission | None, dispatch: DispatchInput) -> Admitted:
+    """What a keyed retry is answered with: the submission that the first try stored, if it is the same."""
+    submission_id = dispatch.submission_id
     if stored is None or _identity(stored.input) != _identity(dispatch.to_payload()):
         raise SubmissionConflictError(
             f"Submission {submission_id} exists and holds something else.",

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any, Final, Protocol
 
+from flue_sqla.admission.births import root_birth
 from flue_sqla.clock import Clock
 from flue_sqla.conversation import builders, submission_attachments
 from flue_sqla.errors import InternalStateError, OutcomeUnknown, SerializationConflict
@@ -16,7 +17,7 @@ from flue_sqla.repositories.conversations import Conversations
 from flue_sqla.repositories.submissions import Submissions
 from flue_sqla.wire import new_id, stream_path
 
-__all__ = ["Materializer", "root_conversation_id"]
+__all__ = ["Materializer"]
 
 _TRIES: Final = 5
 
@@ -67,7 +68,7 @@ class Materializer:
         payload = submission.input
         path = stream_path(payload["agent"], payload["id"])
         attachments = submission_attachments(payload)
-        conversation_id = root_conversation_id(self._repositories.conversations, path) or self._give_birth(path, payload)
+        conversation_id = _conversation_id(self._repositories.conversations, path) or self._give_birth(path, payload)
         for ref, data in attachments:
             self._repositories.attachments.put(path, AttachmentRef.from_wire(ref), data, conversation_id)
         return self._repositories.submissions.mark_ready(submission.submission_id)
@@ -87,7 +88,7 @@ class Materializer:
 
     def _append_birth(self, conversations: Conversations, path: str, payload: dict[str, Any]) -> str:
         claim = conversations.acquire_producer(path, self._producer_id)
-        existing = root_conversation_id(conversations, path)
+        existing = _conversation_id(conversations, path)
         if existing is not None:
             raise _BornAlready(existing)
         birth = builders.birth_record(self._clock.now(), payload)
@@ -102,20 +103,6 @@ class Materializer:
         return str(birth["conversationId"])
 
 
-def root_conversation_id(conversations: Conversations, path: str) -> str | None:
-    """The default conversation of the stream, None before its birth. It stands in the first batch unless others wrote there before."""
-    offset, limit = "-1", 1
-    while True:
-        page = conversations.read(path, offset=offset, limit=limit)
-        for batch in page.batches:
-            for record in batch.records:
-                if isinstance(record, dict) and record.get("type") == "conversation_created" and _is_default(record):
-                    return str(record["conversationId"])
-        if page.up_to_date or not page.batches:
-            return None
-        offset, limit = page.next_offset, 100
-
-
-def _is_default(record: dict[str, Any]) -> bool:
-    names = (record.get("kind"), record.get("harness"), record.get("session"))
-    return names == ("root", "default", "default") and isinstance(record.get("conversationId"), str)
+def _conversation_id(conversations: Conversations, path: str) -> str | None:
+    birth = root_birth(conversations, path)
+    return None if birth is None else str(birth["conversationId"])

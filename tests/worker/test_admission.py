@@ -13,6 +13,8 @@ import pytest
 from flue_sqla import Flue
 from flue_sqla.asyncio import AsyncFlue
 from flue_sqla.errors import (
+    AgentInstanceExistsError,
+    AgentInstanceMissingError,
     ConversationStreamStoreError,
     InvalidInputError,
     SubmissionConflictError,
@@ -51,6 +53,61 @@ async def test_a_key_answers_after_the_outcome_too(aflue: AsyncFlue) -> None:
         assert again.deduplicated
         assert (await outcome(aflue, again.submission_id)).result == "done"
     assert worker.telemetry.counts["claimed"] == 1
+
+
+def uid_of(flue: Flue, agent: str, instance: str) -> str:
+    birth = flue.conversations.read(f"agents/{agent}/{instance}", limit=1).batches[0].records[0]
+    assert birth["type"] == "conversation_created"
+    return str(birth["uid"])
+
+
+def test_a_send_condition_names_an_incarnation(flue: Flue) -> None:
+    """spec/lifecycle.md §3, step 3."""
+    for uid in ("inst_none", ""):
+        with pytest.raises(AgentInstanceMissingError, match="does not exist"):
+            flue.dispatch("triage", id="1", message="m", uid=uid)
+    assert not flue.submissions.has_unsettled(), "nothing was accepted"
+    flue.dispatch("triage", id="1", message="m", uid=None, initial_data=1)
+    uid = uid_of(flue, "triage", "1")
+    flue.dispatch("triage", id="1", message="m", uid=uid)
+    with pytest.raises(AgentInstanceExistsError) as exists:
+        flue.dispatch("triage", id="1", message="m", uid=None)
+    assert exists.value.meta == {"agent": "triage", "id": "1"}
+    with pytest.raises(AgentInstanceMissingError) as missing:
+        flue.dispatch("triage", id="1", message="m", uid="inst_other")
+    assert missing.value.meta == {"agent": "triage", "id": "1", "uid": "inst_other"}
+    with pytest.raises(AgentInstanceMissingError):
+        flue.dispatch("triage", id="2", message="m", uid=uid)
+    for each in flue.overview.submissions():
+        stored = flue.submissions.get(each.submission_id)
+        assert stored is not None
+        assert "uid" not in stored.input, "a condition is never stored"
+
+
+@pytest.mark.parametrize("given", [{"uid": "inst_1", "initial_data": None}, {"uid": 7}, {"uid": "a\0"}], ids=str)
+def test_a_condition_that_can_never_hold_is_refused(flue: Flue, given: dict[str, Any]) -> None:
+    with pytest.raises(InvalidInputError):
+        flue.dispatch("triage", id="1", message="m", **given)
+
+
+def test_a_retry_is_answered_though_the_first_try_took_the_condition(flue: Flue) -> None:
+    """spec/submissions.md §10."""
+    first = flue.dispatch("triage", id="1", message="m", idempotency_key="k", uid=None)
+    again = flue.dispatch("triage", id="1", message="m", idempotency_key="k", uid=None)
+    assert (again.submission_id, again.accepted_at, again.deduplicated) == (first.submission_id, first.accepted_at, True)
+    with pytest.raises(SubmissionConflictError):
+        flue.dispatch("triage", id="1", message="other", idempotency_key="k", uid=None)
+    with pytest.raises(AgentInstanceExistsError):
+        flue.dispatch("triage", id="1", message="m", idempotency_key="l", uid=None)
+
+
+async def test_a_send_condition_awaited_and_in_a_unit(aflue: AsyncFlue) -> None:
+    await aflue.dispatch("triage", id="1", message="m", uid=None)
+    async with aflue.begin() as unit:
+        with pytest.raises(AgentInstanceExistsError):
+            await unit.dispatch("triage", id="1", message="m", uid=None)
+        receipt = await unit.dispatch("triage", id="2", message="m", uid=None)
+    assert await aflue.submissions.get(receipt.submission_id) is not None
 
 
 def test_an_attachment_that_could_never_be_stored_is_refused_at_once(flue: Flue) -> None:
