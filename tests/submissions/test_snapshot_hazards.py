@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import wait
 
 import pytest
+import sqlalchemy as sa
 
-from flue_sqla import Attempt, Flue
+from flue_sqla import Attempt, Flue, Submission, Unit
 from flue_sqla.dialects import implementation
 from flue_sqla.errors import MalformedRowError, SessionDeletionError
+from flue_sqla.models.tables import submissions
 from flue_sqla.repositories.scope import Executor
 from flue_sqla.repositories.submission_removal import remove_submissions
 from tests.databases.contract import Database
@@ -18,6 +20,7 @@ from tests.submissions.waiting import in_background, until_blocked
 
 pytestmark = pytest.mark.databases("postgres", "mariadb")
 
+PICTURE = {"type": "image", "data": "AAEC", "mimeType": "image/png"}
 RECORD = {"id": "record-1", "outcome": "failed", "error": {"message": "the host failed"}}
 
 
@@ -126,8 +129,6 @@ def test_an_admission_waits_for_an_earlier_one_of_its_session(flue: Flue, migrat
 
 
 def test_an_admission_sees_the_deletion_marker_that_it_waited_for(flue: Flue, migrated: Database) -> None:
-    import sqlalchemy as sa
-
     from flue_sqla.models.tables import session_deletions
     from flue_sqla.wire import session_key
 
@@ -207,3 +208,58 @@ def test_racing_admissions_of_one_id_make_one_submission(flue: Flue) -> None:
     admissions = [future.result(30) for future in futures]
     assert {admission.kind for admission in admissions} == {"submission"}
     assert len({admission.submission.sequence for admission in admissions if admission.submission}) == 1
+
+
+@pytest.fixture
+def older(migrated: Database) -> Iterator[sa.Connection]:
+    """A host's connection in MySQL's default isolation, to take a snapshot on."""
+    host = sa.create_engine(migrated.url, isolation_level="REPEATABLE READ")
+    with host.connect() as connection, connection.begin():
+        yield connection
+    host.dispose()
+
+
+def _take_snapshot(connection: sa.Connection) -> None:
+    connection.execute(sa.select(submissions)).all()
+
+
+def _marks_ready(unit: Unit) -> Submission | None:
+    return unit.submissions.mark_ready("queued")
+
+
+def _replaces(unit: Unit) -> Submission | None:
+    return unit.submissions.replace_attempt(Attempt(submission_id="running", attempt_id="attempt-1"), "attempt-2")
+
+
+def _replaces_with_its_journal(unit: Unit) -> Submission | None:
+    return unit.journals.replace_attempt(Attempt(submission_id="running", attempt_id="attempt-1"), "attempt-2")
+
+
+def _admits_again(unit: Unit) -> Submission | None:
+    return unit.submissions.admit_dispatch(dispatch("queued", attachments=[PICTURE])).submission
+
+
+@pytest.mark.databases("mariadb")
+@pytest.mark.parametrize("change", [_marks_ready, _replaces, _replaces_with_its_journal, _admits_again])
+def test_what_changes_a_row_sees_its_images_in_an_older_snapshot_too(
+    flue: Flue, older: sa.Connection, change: Callable[[Unit], Submission | None]
+) -> None:
+    """What a locking statement has changed is seen there, and what came with it is not."""
+    _take_snapshot(older)
+    for submission_id in ("running", "queued"):
+        flue.submissions.admit_dispatch(dispatch(submission_id, attachments=[PICTURE]))
+        flue.submissions.mark_ready(submission_id)
+    claim(flue, "running")
+    changed = change(flue.bind(older))
+    assert changed is not None
+    assert changed.input["message"]["attachments"] == [PICTURE]
+
+
+@pytest.mark.databases("mariadb")
+def test_what_joins_is_seen_with_its_images_in_an_older_snapshot_too(flue: Flue, older: sa.Connection) -> None:
+    host = run(flue, "host-1")
+    _take_snapshot(older)
+    flue.submissions.admit_dispatch(dispatch("child", attachments=[PICTURE]))
+    flue.submissions.mark_ready("child")
+    joined = flue.bind(older).submissions.claim_joinable(host, "assistant")
+    assert [submission.input["message"]["attachments"] for submission in joined] == [[PICTURE]]

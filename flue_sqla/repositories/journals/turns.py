@@ -15,7 +15,7 @@ from flue_sqla.records.unset import UNSET, UnsetType
 from flue_sqla.repositories.journals.base import JournalPart
 from flue_sqla.repositories.per_dialect import PerDialect
 from flue_sqla.repositories.scope import Executor
-from flue_sqla.repositories.submissions.rows import RUNNING, StoredRow, columns, grouped, parse, with_chunks
+from flue_sqla.repositories.submissions.rows import RUNNING, StoredRow, columns, grouped, newest_with_chunks, parse, with_chunks
 from flue_sqla.wire import canonical_json, parse_json, require_integer
 
 __all__ = ["TurnPart"]
@@ -75,6 +75,7 @@ _REPLACE = (
 )
 _REPLACE_WITH_LEASE = _REPLACE.values(owner_id=sa.bindparam("owner", type_=sa.Text()), lease_expires_at=sa.bindparam("lease", type_=_BIG))
 _SUBMISSION = with_chunks(submissions).where(_s.submission_id == _ID)
+_NEWEST_SUBMISSION = PerDialect(lambda dialect: newest_with_chunks(dialect, _SUBMISSION))
 
 
 @cache
@@ -264,7 +265,8 @@ class TurnPart(JournalPart):
         if executor.execute(statement, self._gate(attempt, **parameters)).rowcount != 1:
             return None
         executor.execute(_MOVE, self._gate(attempt, next_attempt=parameters["next_attempt"]))
-        return _stored(executor, attempt.submission_id)
+        newest = self._scope.in_transaction
+        return _stored(executor, attempt.submission_id, _NEWEST_SUBMISSION(self._scope.dialect) if newest else _SUBMISSION)
 
     def _change(self, executor: Executor, statement: sa.Update, attempt: Attempt, **parameters: Any) -> bool:
         return executor.execute(statement, self._gate(attempt, **parameters)).rowcount == 1
@@ -280,8 +282,8 @@ class TurnPart(JournalPart):
         self._check(submission_id=attempt.submission_id, attempt_id=attempt.attempt_id)
 
 
-def _stored(executor: Executor, submission_id: str) -> StoredRow | None:
-    return next(iter(grouped(executor.execute(_SUBMISSION, {"of_submission": submission_id}))), None)
+def _stored(executor: Executor, submission_id: str, statement: sa.Select[Any] = _SUBMISSION) -> StoredRow | None:
+    return next(iter(grouped(executor.execute(statement, {"of_submission": submission_id}))), None)
 
 
 def _given(**keys: str | None) -> dict[str, str]:

@@ -10,15 +10,16 @@ import sqlalchemy as sa
 from flue_sqla.models.tables import submissions
 from flue_sqla.records.submission import Attempt, Submission
 from flue_sqla.repositories.notifications import notification, notification_of, notifies
+from flue_sqla.repositories.per_dialect import PerDialect
 from flue_sqla.repositories.scope import Executor, Scope
-from flue_sqla.repositories.submissions.rows import StoredRow, columns, grouped, parse, with_chunks
+from flue_sqla.repositories.submissions.rows import StoredRow, columns, grouped, newest_with_chunks, parse, with_chunks
 from flue_sqla.signals import QUEUE_TOPIC, settled_topic
 from flue_sqla.wire import require_storable
 
 __all__ = ["SubmissionPart", "Transition"]
 
 _BY_ID = with_chunks(submissions).where(submissions.c.submission_id == sa.bindparam("id"))
-_NEWEST_BY_ID = _BY_ID.with_for_update(of=submissions)
+_NEWEST_BY_ID = PerDialect(lambda dialect: newest_with_chunks(dialect, _BY_ID))
 
 
 class Transition:
@@ -38,7 +39,7 @@ class Transition:
         if not part._dialect.single_statement:
             if executor.execute(self._update, parameters).rowcount != 1:
                 return None
-            return part._row(executor, parameters["id"])
+            return part._row(executor, parameters["id"], newest=part._scope.in_transaction)
         if part._notifies:
             parameters = {**parameters, **part._queue_notification}
         rows = grouped(executor.execute(self._notifying if part._notifies else self._silent, parameters))
@@ -71,7 +72,8 @@ class SubmissionPart:
 
     def _row(self, executor: Executor, submission_id: str, *, newest: bool = False) -> StoredRow | None:
         """The stored row with its chunks, or None; ``newest`` locks it, and so sees it in a host's older snapshot too."""
-        rows = grouped(executor.execute(_NEWEST_BY_ID if newest else _BY_ID, {"id": submission_id}))
+        statement = _NEWEST_BY_ID(self._dialect) if newest else _BY_ID
+        rows = grouped(executor.execute(statement, {"id": submission_id}))
         return rows[0] if rows else None
 
     def _key(self, column: str, value: str) -> str:

@@ -159,7 +159,7 @@ class ClaimPart(SubmissionPart):
         taken.pop("id")
         if executor.execute(_TAKE, taken).rowcount != 1:
             return None
-        return self._row(executor, parameters["id"])
+        return self._row(executor, parameters["id"], newest=self._scope.in_transaction)
 
     def _ours(self, executor: Executor, parameters: dict[str, Any]) -> StoredRow | None:
         rows = grouped(executor.execute(_OURS, _only(("id", "attempt"), parameters)))

@@ -39,6 +39,8 @@ _QUEUED_PAGE = (
     .with_for_update()
 )
 _CHUNKS = sa.select(submission_chunks).where(submission_chunks.c.submission_id.in_(sa.bindparam("ids", expanding=True)))
+_NEWEST_CHUNKS = _CHUNKS.with_for_update(read=True)
+"""Also in a host's transaction whose snapshot is older than the rows that the page has locked."""
 _JOIN = (
     sa.update(_s)
     .where(_s.c.sequence.in_(sa.bindparam("sequences", expanding=True)), _s.c.status == QUEUED)
@@ -136,7 +138,8 @@ class JoinPart(SubmissionPart):
         rows = [StoredRow(dict(row._mapping), []) for row in executor.execute(_QUEUED_PAGE, {"lane": lane, "after": after}).all()]
         by_id = {row.values["submission_id"]: row for row in rows}
         if by_id:
-            for chunk in executor.execute(_CHUNKS, {"ids": list(by_id)}):
+            statement = _NEWEST_CHUNKS if self._scope.in_transaction else _CHUNKS
+            for chunk in executor.execute(statement, {"ids": list(by_id)}):
                 by_id[chunk.submission_id].chunks.append(Chunk(chunk.item_id, chunk.chunk_index, chunk.chunk_count, chunk.data))
         return rows
 
