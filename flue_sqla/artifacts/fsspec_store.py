@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from datetime import datetime
-from typing import Any, BinaryIO, cast
+from functools import partial
+from typing import Any, BinaryIO
 
 from flue_sqla.artifacts.failures import filesystem_failures
 from flue_sqla.artifacts.keys import check_key
 from flue_sqla.artifacts.options import StoreOptions
 from flue_sqla.artifacts.parts import MIB, PartPlan
+from flue_sqla.artifacts.readers import StoredFile
 from flue_sqla.artifacts.store import Buffer, ObjectInfo
 from flue_sqla.errors import ConfigurationError
 
@@ -41,8 +44,10 @@ class FsspecStore:
         return FsspecUpload(self._fs, self.kind, self._incoming(), self._path(key), key)
 
     def open(self, key: str, size: int) -> BinaryIO:
-        with filesystem_failures("read", key, self.kind):
-            return cast(BinaryIO, self._fs.open(self._path(key), "rb"))
+        failures = partial(filesystem_failures, "read", key, self.kind)
+        with failures():
+            file = self._fs.open(self._path(key), "rb")
+        return io.BufferedReader(StoredFile(file, failures), MIB)
 
     def read_range(self, key: str, start: int, end: int) -> bytes:
         with filesystem_failures("read", key, self.kind):

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import secrets
 import stat
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
 from flue_sqla.artifacts.failures import failure, folder, folder_failures
 from flue_sqla.artifacts.keys import check_key, is_component
 from flue_sqla.artifacts.parts import MIB, PartPlan
+from flue_sqla.artifacts.readers import StoredFile
 from flue_sqla.artifacts.store import Buffer, ObjectInfo
 from flue_sqla.errors import ArtifactConflictError
 
@@ -43,8 +46,10 @@ class LocalStore:
         return LocalUpload(self._root, key)
 
     def open(self, key: str, size: int) -> BinaryIO:
-        with folder_failures("read", key, self._root):
-            return os.fdopen(self._descriptor(key), "rb", buffering=MIB)
+        failures = partial(folder_failures, "read", key, self._root)
+        with failures():
+            file = os.fdopen(self._descriptor(key), "rb", buffering=0)
+        return io.BufferedReader(StoredFile(file, failures), MIB)
 
     def read_range(self, key: str, start: int, end: int) -> bytes:
         with folder_failures("read", key, self._root), os.fdopen(self._descriptor(key), "rb", buffering=0) as file:

@@ -7,6 +7,7 @@ import hashlib
 import io
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import Future
+from contextlib import AbstractContextManager
 from typing import Any, BinaryIO, Self
 
 from flue_sqla.artifacts.parts import MIB
@@ -20,6 +21,7 @@ __all__ = [
     "AwaitedReader",
     "DigestCheck",
     "RangeReader",
+    "StoredFile",
     "VerifyingReader",
     "cut_out",
     "seek_target",
@@ -45,19 +47,30 @@ def seek_target(offset: int, whence: int, position: int, size: int) -> int:
     return base + offset
 
 
-class RangeReader(io.RawIOBase):
-    """A blocking raw file over ranges that arrive as futures of another thread."""
-
-    def __init__(self, size: int, fetch: Callable[[int, int], Future[Buffer]], pace: Pace) -> None:
-        self._size = size
-        self._position = 0
-        self._window: ReadAhead[Future[Buffer]] = ReadAhead(size, fetch, Future.cancel, pace)
+class _RawFile(io.RawIOBase):
+    """What the raw files here have in common."""
 
     def readable(self) -> bool:
         return True
 
     def seekable(self) -> bool:
         return True
+
+    def readall(self) -> bytes:
+        # io's own goes in steps of 8 KiB, each of them a call into Python.
+        pieces: list[bytes] = []
+        while piece := self.read(MIB):
+            pieces.append(piece)
+        return b"".join(pieces)
+
+
+class RangeReader(_RawFile):
+    """A blocking raw file over ranges that arrive as futures of another thread."""
+
+    def __init__(self, size: int, fetch: Callable[[int, int], Future[Buffer]], pace: Pace) -> None:
+        self._size = size
+        self._position = 0
+        self._window: ReadAhead[Future[Buffer]] = ReadAhead(size, fetch, Future.cancel, pace)
 
     def tell(self) -> int:
         return self._position
@@ -84,6 +97,35 @@ class RangeReader(io.RawIOBase):
     def close(self) -> None:
         if not self.closed:
             self._window.reset()
+        super().close()
+
+
+class StoredFile(_RawFile):
+    """A file of a filesystem; what fails while it is read is told as ``failures`` tells it."""
+
+    def __init__(self, file: Any, failures: Callable[[], AbstractContextManager[None]]) -> None:
+        self._file = file
+        self._failures = failures
+
+    def fileno(self) -> int:
+        return int(self._file.fileno())
+
+    def tell(self) -> int:
+        return int(self._file.tell())
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return int(self._file.seek(offset, whence))
+
+    def readinto(self, buffer: Any) -> int:
+        with self._failures():
+            return int(self._file.readinto(buffer))
+
+    def readall(self) -> bytes:
+        with self._failures():
+            return bytes(self._file.read())
+
+    def close(self) -> None:
+        self._file.close()
         super().close()
 
 
@@ -193,7 +235,7 @@ class DigestCheck:
         )
 
 
-class VerifyingReader(io.RawIOBase):
+class VerifyingReader(_RawFile):
     """A raw file that raises at the last byte when the content is not what was stored."""
 
     def __init__(self, file: BinaryIO, check: DigestCheck) -> None:
@@ -201,12 +243,6 @@ class VerifyingReader(io.RawIOBase):
         self._check = check
         if check.empty:
             check.saw(0, b"")
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
 
     def tell(self) -> int:
         return self._file.tell()

@@ -202,3 +202,17 @@ def test_a_sweep_looks_while_an_upload_ends(tmp_path: Path, monkeypatch: pytest.
     with monkeypatch.context() as patch:
         patch.setattr(os, "scandir", then_end)
         assert store.discard_uploads(time.time_ns() // 1_000_000 + 60_000) == 0
+
+
+@places("folder", "fsspec")
+def test_a_disk_that_fails_in_the_middle_of_a_file(bench: Bench) -> None:
+    artifacts = bench.flue().artifacts
+    data = os.urandom(9 * 1024 * 1024)
+    artifact = artifacts.put(data, name="x")
+    with artifacts.open(artifact.id) as file, open(os.devnull, "wb") as unreadable:
+        assert file.read(1000) == data[:1000]
+        os.dup2(unreadable.fileno(), file.fileno())
+        with pytest.raises(ArtifactStoreError) as caught:
+            file.read()
+    assert caught.value.meta["operation"] == "read"
+    assert caught.value.meta["key"] == artifact.storage_key
