@@ -83,15 +83,22 @@ class ArtifactRows:
         """Make a stored artifact visible. False when its storage key is taken: it was swept while this put was on its way.
 
         Waits for a transaction that is about to write the same key.
+
+        Raises:
+            ValueTooLargeError: name and metadata are more than the server takes in one statement.
         """
         row = artifact_row(artifact)
         statement = self.scope.dialect.insert_ignore(artifacts)
+
+        def insert(executor: Executor) -> bool:
+            self.scope.dialect.check_packet(executor, artifact.name, row["metadata_json"] or "")
+            return executor.execute(statement, row).rowcount == 1
 
         def confirm(executor: Executor) -> bool:
             # After a lost answer the replayed insert finds the row that the first one wrote.
             return executor.execute(_GET, {"artifact_id": artifact.id, "of_tenant": artifact.tenant}).one_or_none() is not None
 
-        return self.scope.single(lambda executor: executor.execute(statement, row).rowcount == 1, confirm=confirm)
+        return self.scope.single(insert, confirm=confirm)
 
     def distinct_tenant(self, tenant: str) -> str:
         """As :meth:`distinct`."""

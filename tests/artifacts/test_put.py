@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.util import await_only
 
 from flue_sqla.artifacts import StoreOptions, flows
-from flue_sqla.errors import ArtifactIntegrityError, ArtifactTooLargeError, InvalidInputError
+from flue_sqla.errors import ArtifactIntegrityError, ArtifactTooLargeError, InvalidInputError, ValueTooLargeError
 from flue_sqla.records import Artifact
 from tests.artifacts.conftest import LOCAL_PLACES, S3_PLACES, Bench, Slow, content, places, stored_keys
 
@@ -268,6 +268,15 @@ def test_a_second_put_never_replaces(face: Any) -> None:
 def test_arguments_that_cannot_be_stored_are_refused_before_a_byte_is(face: Any, place: StoreOptions, arguments: dict[str, Any]) -> None:
     with pytest.raises(InvalidInputError):
         face.put(b"x", **arguments)
+    assert stored_keys(place) == set()
+
+
+@pytest.mark.databases("mariadb")
+@pytest.mark.parametrize("large", [{"name": "x" * 17 * MIB}, {"name": "x", "metadata": {"x": "'" * 9 * MIB}}], ids=["name", "metadata"])
+def test_what_exceeds_a_statement_is_refused_and_leaves_no_bytes(face: Any, place: StoreOptions, large: dict[str, Any]) -> None:
+    """Sent, it would cost the connection, and nobody could tell whether the row is there."""
+    with pytest.raises(ValueTooLargeError):
+        face.put(b"x", **large)
     assert stored_keys(place) == set()
 
 
