@@ -96,6 +96,7 @@ class Artifacts(_Face):
             ArtifactTooLargeError, ArtifactIntegrityError: more than ``max_bytes``, or not ``expected_sha256``; nothing is left.
             ArtifactStoreError: the store failed; no artifact is visible.
             ArtifactConflictError: the bytes were swept because this put took longer than the sweep's grace time.
+            ValueTooLargeError: name and metadata are more than the database takes in one statement.
             InvalidInputError: an argument or the source is of the wrong kind.
         """
         request = self._request(

@@ -9,10 +9,9 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol, TypeVar
 
-from sqlalchemy.util import greenlet_spawn
-
 from flue_sqla.artifacts.bridges import inline, on_thread, to_end
 from flue_sqla.artifacts.parts import StreamDigest
+from flue_sqla.awaited import AsyncRepository, awaited
 
 __all__ = ["AsyncRuntime", "BlockingRuntime", "Runtime", "run"]
 
@@ -50,6 +49,11 @@ class Runtime(Protocol):
         ...
 
 
+@awaited
+def _rows(method: Callable[..., Any], *arguments: Any) -> Any:
+    return method(*arguments)
+
+
 class BlockingRuntime:
     """Calls everything at once, on the caller's thread."""
 
@@ -83,7 +87,7 @@ class AsyncRuntime:
         return await on_thread(function, *arguments)
 
     async def rows(self, method: Callable[..., T], *arguments: Any) -> T:
-        result: T = await greenlet_spawn(method, *arguments)
+        result: T = await _rows(AsyncRepository(method), *arguments)
         return result
 
     async def finish(self, work: Coroutine[Any, Any, T], patience: float | None = None) -> T:

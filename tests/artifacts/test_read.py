@@ -233,3 +233,16 @@ async def test_a_cancelled_read_takes_nothing_from_the_next_one(bench: Bench) ->
                     assert file.tell() == 3
                 file.seek(3)
             assert await file.read() == DATA[3:]
+
+
+@pytest.mark.databases("sqlite", "postgres", "mariadb")
+async def test_a_cancellation_that_a_driver_swallows_still_counts(bench: Bench) -> None:
+    async with bench.aflue() as aflue:
+        artifact = await aflue.artifacts.put(b"x", name="x")
+        for turns in [*range(1, 40)] * 3:
+            asking = asyncio.create_task(aflue.artifacts.get(artifact.id))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            if asking.cancel():
+                await asyncio.wait([asking])
+                assert asking.cancelled()
