@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Awaitable
 from json.encoder import encode_basestring as _quote
 from typing import Any, Final, NoReturn
 
@@ -82,7 +83,11 @@ def _plain(value: Any) -> Any:
         return dict(value)
     if isinstance(value, list | tuple):
         return list(value)
-    raise InvalidInputError(f"A value of type {type(value).__name__} has no JSON form.", meta={"type": type(value).__name__})
+    raise InvalidInputError(
+        f"A value of type {type(value).__name__} has no JSON form.",
+        meta={"type": type(value).__name__},
+        remedy="Await it first." if isinstance(value, Awaitable) else "Give None, booleans, numbers, text, and lists and dicts of these.",
+    )
 
 
 def _javascript_order(value: dict[Any, Any]) -> dict[str, Any]:

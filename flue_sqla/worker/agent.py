@@ -35,6 +35,7 @@ class Agent:
     def __post_init__(self) -> None:
         if not callable(self.handler):
             raise ConfigurationError("An agent's handler is a function of one argument, the context.")
+        _refuse_other_arguments(self.handler)
         if self.max_attempts < 1 or self.timeout_ms < 1:
             raise ConfigurationError("max_attempts and timeout_ms are at least 1.")
 
@@ -51,3 +52,19 @@ class Agent:
     def retries(self, error: Exception) -> bool:
         """Whether the error is one that may pass."""
         return isinstance(error, (TransientError, DatabaseUnavailableError, SerializationConflict, OutcomeUnknown, *self.retry_on))
+
+
+def _refuse_other_arguments(handler: Handler) -> None:
+    """Now rather than at the first submission, which would fail of it."""
+    try:
+        signature = inspect.signature(handler)
+    except (TypeError, ValueError):  # some callables do not say
+        return
+    try:
+        signature.bind(None)
+    except TypeError as error:
+        name = getattr(handler, "__qualname__", type(handler).__qualname__)
+        raise ConfigurationError(
+            f"The handler {name} cannot be called with the context alone: {error}.",
+            remedy="Write it as a function of one argument; bind others with functools.partial.",
+        ) from None

@@ -45,6 +45,9 @@ class Worker:
         agents: handlers by agent name, plain or as :class:`Agent` with a budget. Other agents' submissions are left alone.
         concurrency: how many submissions run at once.
         timing: leases and intervals.
+
+    Raises:
+        ConfigurationError: no Flue, no agents, a handler that cannot be called with the context alone, or a number below 1.
     """
 
     def __init__(
@@ -55,6 +58,10 @@ class Worker:
         concurrency: int = 16,
         timing: Timing | None = None,
     ) -> None:
+        if not isinstance(flue, Flue | AsyncFlue):
+            raise ConfigurationError(
+                f"A worker needs a Flue or an AsyncFlue, found {type(flue).__name__}.", remedy="Worker(Flue(url), agents={…})."
+            )
         if not agents or not isinstance(agents, Mapping):
             raise ConfigurationError("A worker needs at least one agent.", remedy='Worker(flue, agents={"name": handler}).')
         if concurrency < 1:

@@ -94,8 +94,9 @@ def test_a_key_that_is_not_a_string_is_refused(value: Any) -> None:
 
 @pytest.mark.parametrize("value", [b"bytes", {1, 2}, object(), Decimal("1.5"), 1j, len])
 def test_a_value_without_json_form_is_refused_by_type_name(value: Any) -> None:
-    with pytest.raises(InvalidInputError, match=type(value).__name__):
+    with pytest.raises(InvalidInputError, match=type(value).__name__) as caught:
         wire.canonical_json([value])
+    assert caught.value.remedy
 
 
 def test_a_value_that_contains_itself_is_refused() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import threading
 import time
 from typing import Any
@@ -104,3 +105,20 @@ async def test_nothing_blocks_the_hosts_event_loop(aflue: AsyncFlue) -> None:
 def test_a_worker_says_how_agents_are_given(agents: Any, memory_flue: Flue) -> None:
     with pytest.raises(ConfigurationError):
         Worker(memory_flue, agents=agents)
+
+
+@pytest.mark.parametrize("handler", [lambda: None, lambda ctx, order: None, lambda *, ctx: None])
+def test_a_handler_that_the_context_does_not_fit_is_refused_at_once(handler: Any, memory_flue: Flue) -> None:
+    """Rather than by the failure of each of its submissions."""
+    with pytest.raises(ConfigurationError, match="context alone"):
+        Worker(memory_flue, agents={"triage": handler})
+
+
+@pytest.mark.parametrize("handler", [lambda ctx: None, lambda *all: None, lambda ctx, order=None: None, functools.partial(pow, 2), print])
+def test_a_handler_may_take_more_than_it_is_given(handler: Any, memory_flue: Flue) -> None:
+    assert Worker(memory_flue, agents={"triage": handler}).agents["triage"].handler is handler
+
+
+def test_a_worker_is_given_a_flue_and_no_url() -> None:
+    with pytest.raises(ConfigurationError, match="found str"):
+        Worker("sqlite:///shop.db", agents={"triage": print})  # type: ignore[arg-type]
