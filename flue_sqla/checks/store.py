@@ -61,7 +61,11 @@ class StoreChecks:
             return
         try:
             with _folders_kept(self._options):
-                self._probe(store)
+                try:
+                    self._probe(store)
+                except BaseException:  # an operator who interrupts it
+                    self._discard(store)
+                    raise
         finally:
             store.close()
 

@@ -281,6 +281,20 @@ def test_a_store_that_lies(migrated: Database, tmp_path: Path, monkeypatch: pyte
     assert fault == "undeletable" or os.listdir(tmp_path) == []
 
 
+@pytest.mark.databases("sqlite")
+@pytest.mark.parametrize("step", ["stat", "read_range"])
+def test_an_interrupted_check_leaves_nothing(migrated: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+    from flue_sqla.artifacts.local import LocalStore
+
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(LocalStore, step, interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        run_checks(settings(migrated, tmp_path))
+    assert os.listdir(tmp_path) == []
+
+
 def test_the_first_area_decides_the_exit_code(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     url = f"postgresql+psycopg://u@127.0.0.1:{free_port()}/x"
