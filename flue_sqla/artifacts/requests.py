@@ -60,12 +60,12 @@ class PutRequest:
             if value is not None:
                 _check_text(field, value, _LONGEST)
         if content_type is not None and not _CONTENT_TYPE.match(content_type):
-            raise InvalidInputError("A content type is visible ASCII.", meta={"field": "content_type"})
+            raise InvalidInputError("A content type must be visible ASCII.", meta={"field": "content_type"})
         expected = expected_sha256.lower() if expected_sha256 is not None else None
         if expected is not None and not _SHA256.match(expected):
-            raise InvalidInputError("expected_sha256 is 64 hex digits.", meta={"field": "expected_sha256"})
+            raise InvalidInputError("expected_sha256 must be 64 hex digits.", meta={"field": "expected_sha256"})
         if max_bytes is not None and max_bytes < 0:
-            raise InvalidInputError("max_bytes is not negative.", meta={"field": "max_bytes"})
+            raise InvalidInputError("max_bytes must not be negative.", meta={"field": "max_bytes"})
         kept = dict(metadata) if metadata is not None else None
         if kept is not None and parse_json(canonical_json(kept)) != kept:
             raise InvalidInputError(

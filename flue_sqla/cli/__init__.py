@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 __all__ = ["command"]
@@ -9,6 +10,7 @@ __all__ = ["command"]
 
 def command() -> None:
     """Entry point of the console script: runs the command line and ends the process with its exit code."""
+    _replace_closed_streams()
     try:
         import click  # noqa: F401
         import rich  # noqa: F401
@@ -18,3 +20,10 @@ def command() -> None:
     from flue_sqla.cli.main import run
 
     raise SystemExit(run(sys.argv[1:]))
+
+
+def _replace_closed_streams() -> None:
+    """Where whoever started us closed a standard stream (``>&-``), the next file would get its number: the database, for one."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115

@@ -54,7 +54,14 @@ def put(call: Invocation, /, source: str, name: str | None, metadata: str | None
     """Store the file SOURCE, or standard input when it is "-", and print the artifact."""
     described = {**given, "name": name or ("stdin" if source == "-" else Path(source).name), "metadata": _metadata(metadata)}
     with call.flue() as flue:
-        stored = flue.artifacts.put(sys.stdin.buffer if source == "-" else source, expected_sha256=sha256, **described)
+        try:
+            stored = flue.artifacts.put(sys.stdin.buffer if source == "-" else source, expected_sha256=sha256, **described)
+        except OSError as error:  # the stores' own are typed
+            raise ConfigurationError(
+                f"The file {source!r} cannot be read: {error.strerror or error}.",
+                meta={"path": source},
+                remedy="Name a file that can be read to its end; nothing was stored.",
+            ) from error
     call.out.emit(stored.to_wire(), lambda: call.out.line(f"{stored.id}  {counted(stored.size, 'byte')}  sha256 {stored.sha256}"))
 
 
@@ -207,8 +214,8 @@ def _metadata(text: str | None) -> dict[str, Any] | None:
         return None
     try:
         found = json.loads(text)
-    except ValueError as error:
-        raise click.BadParameter("it is not JSON", param_hint="--metadata") from error
+    except (ValueError, RecursionError) as error:
+        raise click.BadParameter("it is not JSON, or nested too deeply", param_hint="--metadata") from error
     if not isinstance(found, dict):
         raise click.BadParameter("it is not a JSON object", param_hint="--metadata")
     return found

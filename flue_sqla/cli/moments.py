@@ -10,10 +10,11 @@ import click
 
 from flue_sqla.wire import format_timestamp
 
-__all__ = ["age", "age_of", "moment"]
+__all__ = ["age", "age_of", "moment", "pause"]
 
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _LONGEST: Final = timedelta(days=36_525)
+_LONGEST_PAUSE: Final = 86_400
 _AGE: Final = re.compile(r"(\d+)\s*([smhdw])")
 
 
@@ -29,6 +30,14 @@ def age(text: str) -> timedelta:
     if given > _LONGEST:
         raise click.BadParameter(f"{text!r} is longer ago than anything can be.")
     return given
+
+
+def pause(text: str) -> float:
+    """Seconds between looks; the type of a command line option."""
+    seconds = float(text)
+    if not 0.1 <= seconds <= _LONGEST_PAUSE:  # not a number is neither
+        raise click.BadParameter(f"{text!r} is not from 0.1 to {_LONGEST_PAUSE} seconds.")
+    return seconds
 
 
 def moment(ms: int | None) -> str | None:

@@ -18,7 +18,7 @@ __all__ = ["prune"]
 
 @command("prune")
 @click.option("--older-than", type=age, metavar="AGE", help="What ended longer ago than this goes: 90s, 15m, 12h, 30d, 4w.")
-@click.option("--keep-last", type=click.IntRange(min=0), metavar="N", help="Keep the last N of each session and workflow, however old.")
+@click.option("--keep-last", type=click.IntRange(0, 10**9), metavar="N", help="Keep the last N of each session and workflow, however old.")
 @click.option("--receipts-for", type=age, default="30d", show_default=True, metavar="AGE", help="How long receipts are kept.")
 @click.option(
     "--instance", "instances", type=(str, str), multiple=True, metavar="AGENT ID", help="Remove all data of this instance. Repeatable."

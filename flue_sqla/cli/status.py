@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from flue_sqla.cli.base import Invocation, command, pass_invocation
-from flue_sqla.cli.moments import age_of
+from flue_sqla.cli.moments import age_of, pause
 from flue_sqla.records import StatusReport
 
 __all__ = ["status"]
@@ -18,7 +18,7 @@ _COLUMNS = ["agent", "sessions", "queued", "unready", "running", "expired", "ter
 
 @command("status")
 @click.option("--follow", is_flag=True, help="Look again and again until interrupted.")
-@click.option("--interval", type=click.FloatRange(min=0.1), default=2.0, show_default=True, help="Seconds between looks, with --follow.")
+@click.option("--interval", type=pause, metavar="SECONDS", default=2.0, show_default=True, help="Seconds between looks, with --follow.")
 @pass_invocation
 def status(call: Invocation, follow: bool, interval: float) -> None:
     """Show what is queued, running and expired, per agent, and how long the oldest has waited."""

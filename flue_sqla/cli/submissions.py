@@ -10,7 +10,7 @@ import click
 
 from flue_sqla.admission import outcome_of
 from flue_sqla.cli.base import Invocation, group, pass_invocation
-from flue_sqla.cli.moments import moment
+from flue_sqla.cli.moments import moment, pause
 from flue_sqla.errors import SubmissionMissingError, SubmissionNotRequeuedError
 from flue_sqla.records import Attempt, Submission, SubmissionSummary
 from flue_sqla.wire import MAX_SAFE_INTEGER, parse_session_key
@@ -35,7 +35,7 @@ def submissions() -> None:
 @click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True)
 @click.option("--before", type=click.IntRange(1, MAX_SAFE_INTEGER), metavar="SEQ", help="Go on below this sequence number.")
 @click.option("--follow", is_flag=True, help="Look again and again until interrupted, and print what changed.")
-@click.option("--interval", type=click.FloatRange(min=0.1), default=1.0, show_default=True, help="Seconds between looks, with --follow.")
+@click.option("--interval", type=pause, metavar="SECONDS", default=1.0, show_default=True, help="Seconds between looks, with --follow.")
 @pass_invocation
 def list_submissions(
     call: Invocation, status: str | None, agent: str | None, limit: int, before: int | None, follow: bool, interval: float

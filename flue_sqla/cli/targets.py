@@ -24,6 +24,8 @@ def refuse_early(target: str | os.PathLike[str], *, force: bool) -> None:
     if not force and os.path.lexists(target):
         raise taken(target)
     with writing(target):
+        if os.fspath(target)[-1:] in ("", os.sep):
+            raise OSError(errno.EISDIR, "It is no name of a file")
         if os.path.exists(target) and not os.path.isfile(target):
             raise OSError(errno.EINVAL, "It is no file")
         folder = Path(target).parent

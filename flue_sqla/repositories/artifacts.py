@@ -101,7 +101,9 @@ class ArtifactRows:
         return self.scope.single(insert, confirm=confirm)
 
     def distinct_tenant(self, tenant: str) -> str:
-        """As :meth:`distinct`."""
+        """As :meth:`distinct`; an empty one is refused too: nobody has it, and a check of nobody's artifacts finds all well."""
+        if tenant == "":
+            raise InvalidInputError("tenant is empty.", meta={"field": "tenant"}, remedy="Name a tenant.")
         return self.distinct("tenant", tenant)
 
     def distinct(self, column: str, text: str) -> str:

@@ -36,5 +36,5 @@ def at_least_one(limit: int) -> int:
         InvalidInputError: no whole number, or less than 1.
     """
     if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
-        raise InvalidInputError("A limit is a whole number, at least 1.", meta={"field": "limit"})
+        raise InvalidInputError("A limit must be a whole number, at least 1.", meta={"field": "limit"})
     return limit

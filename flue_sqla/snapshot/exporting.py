@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from flue_sqla.errors import SnapshotError
+from flue_sqla.repositories.artifacts import ArtifactRows
 from flue_sqla.schema.release import FORMAT_VERSION, HEAD
 from flue_sqla.snapshot.blobs import export_blobs
 from flue_sqla.snapshot.catalogue import EXCLUDED, TABLES, SnapshotTable
@@ -52,7 +53,7 @@ def export(flue: Flue, path: str | os.PathLike[str], *, blobs: bool = False, ten
     require_flue(flue)
     check_tenant(tenant)
     if tenant is not None:
-        flue.dialect.check_key("tenant", tenant)
+        ArtifactRows(flue._scope).distinct_tenant(tenant)
     target = Path(path)
     tables = [table for table in TABLES if tenant is None or table.tenant_column is not None]
     header = _header(tables, blobs=blobs, tenant=tenant)

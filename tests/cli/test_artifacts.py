@@ -111,6 +111,22 @@ def test_a_target_that_cannot_be_written_is_said_to_be(told: Any, environment: P
             assert why in refusal["error"]["message"]
 
 
+@pytest.mark.parametrize("name", ["", "folder/"])
+def test_a_target_without_a_name_is_none(told: Any, environment: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.chdir(environment)
+    artifact = put(told, environment / "source", b"new")
+    assert told("get", artifact["id"], name)[1]["error"]["code"] == "configuration_invalid"
+    assert sorted(found.name for found in environment.iterdir()) == ["source", "store"]
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/mem"), reason="no file here that opens and cannot be read")
+def test_a_source_that_breaks_off_is_named(told: Any, environment: Path) -> None:
+    code, refusal = told("put", "/proc/self/mem")
+    assert (code, refusal["error"]["code"]) == (2, "configuration_invalid")
+    assert refusal["error"]["message"] == "The file '/proc/self/mem' cannot be read: Input/output error."
+    assert told("list")[1] == {"artifacts": []}
+
+
 def test_standard_input_and_output(environment: Path, capsysbinary: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"piped\0bytes")))
     assert run(["artifacts", "put", "-", "--json"]) == 0
@@ -139,7 +155,10 @@ def test_refusals_have_codes(told: Any, environment: Path) -> None:
     assert told("put", source, "--max-bytes", "3")[1]["error"]["code"] == "artifact_too_large"
     assert told("put", source, "--sha256", "0" * 64)[1]["error"]["code"] == "artifact_integrity"
     assert told("put", source, "--metadata", "[1]")[0] == 2
+    assert told("put", source, "--metadata", "[" * 100_000)[0] == 2
     assert told("put", str(environment / "none"))[0] == 2
+    for command in ("list", "verify"):
+        assert told(command, "--tenant", "")[1]["error"]["message"] == "tenant is empty."
     assert told("list")[1] == {"artifacts": []}
 
 

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import click
@@ -154,6 +155,17 @@ def test_an_unforeseen_failure_never_shows_a_secret(debug: list[str], probe: dic
     assert SECRET not in printed
     assert "unexpected: RuntimeError: driver says" in printed
     assert ("Traceback" in printed) is bool(debug)
+
+
+@pytest.mark.parametrize("closed", [">&-", "<&- >&- 2>&-"])
+def test_a_closed_stream_is_no_failure(tmp_path: Path, closed: str) -> None:
+    """And no other file gets its number: SQLite would write its pages where a message goes."""
+    url = f"sqlite:///{tmp_path / 'a.db'}"
+    for words in ("upgrade", "--help"):
+        line = f'exec "{sys.executable}" -m flue_sqla.cli {words} --url {url} {closed}'
+        done = subprocess.run(["/bin/sh", "-c", line], capture_output=True, text=True, check=False, timeout=120)
+        assert (done.returncode, done.stderr) == (0, "")
+    assert run(["verify", "--url", url]) == 0
 
 
 def test_an_interrupt_is_exit_code_130(probe: dict[str, Any]) -> None:

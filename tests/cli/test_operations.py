@@ -210,6 +210,7 @@ def test_prune_from_the_command_line(migrated: Database, call: Call, artifact_ur
         ("--older-than", "99999999999w"),
         ("--older-than", "9999w"),
         ("--keep-last", "-1"),
+        ("--keep-last", str(10**30)),
         ("--instance", "up"),
     ],
 )
@@ -217,6 +218,14 @@ def test_prune_refuses_what_it_does_not_understand(call: Call, arguments: tuple[
     code, out, err = call("prune", *arguments)
     assert (code, out) == (2, "")
     assert "What to do: " in err
+
+
+@pytest.mark.parametrize("seconds", ["nan", "inf", "0", "-1", "1e300", "soon"])
+@pytest.mark.parametrize("what", [("status",), ("submissions", "list")], ids=lambda what: what[0])
+def test_a_pause_is_a_number_of_seconds(call: Call, what: tuple[str, ...], seconds: str) -> None:
+    code, out, err = call(*what, "--follow", "--interval", seconds)
+    assert (code, out) == (2, "")
+    assert "--interval" in err
 
 
 # -- following ----------------------------------------------------------------------------------------------------------------------

@@ -214,7 +214,16 @@ def test_batches_and_progress(old: Flue, clock: ManualClock) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [{}, {"older_than": -1}, {"older_than": 1.5}, {"keep_last": -1}, {"older_than": 0, "batch_size": 0}, {"instances": ["agent"]}],
+    [
+        {},
+        {"older_than": -1},
+        {"older_than": 1.5},
+        {"older_than": 10**30},
+        {"keep_last": -1},
+        {"keep_last": 2**31},
+        {"older_than": 0, "batch_size": 0},
+        {"instances": ["agent"]},
+    ],
 )
 def test_arguments_that_make_no_sense(flue: Flue, arguments: dict[str, Any]) -> None:
     with pytest.raises(InvalidInputError):

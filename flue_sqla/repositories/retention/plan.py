@@ -10,6 +10,7 @@ from typing import Any
 from flue_sqla.errors import InvalidInputError
 from flue_sqla.records.retention import PruneProgress
 from flue_sqla.repositories.submission_removal import RECEIPTS_FOR_MS
+from flue_sqla.wire import MAX_SAFE_INTEGER
 
 __all__ = ["Age", "Instance", "Plan", "Tally"]
 
@@ -17,6 +18,7 @@ Age = timedelta | int
 Instance = tuple[str, str]
 
 _MOST = 10_000
+_MOST_KEPT = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ class Plan:
         return cls(
             now=now,
             cutoff=cutoff,
-            keep_last=_count("keep_last", keep_last or 0, least=0),
+            keep_last=_count("keep_last", keep_last or 0, most=_MOST_KEPT),
             receipts_for=RECEIPTS_FOR_MS if receipts_for is None else _milliseconds("receipts_for", receipts_for),
             instances=named,
             batch_size=min(_count("batch_size", batch_size, least=1), _MOST),
@@ -97,12 +99,12 @@ class Tally:
 
 def _milliseconds(name: str, age: Age) -> int:
     milliseconds: Any = age // timedelta(milliseconds=1) if isinstance(age, timedelta) else age
-    return _count(name, milliseconds, least=0)
+    return _count(name, milliseconds)
 
 
-def _count(name: str, value: Any, *, least: int) -> int:
-    if type(value) is not int or value < least:
-        raise InvalidInputError(f"{name} must be a whole number from {least}.", meta={"field": name})
+def _count(name: str, value: Any, *, least: int = 0, most: int = MAX_SAFE_INTEGER) -> int:
+    if type(value) is not int or not least <= value <= most:
+        raise InvalidInputError(f"{name} must be a whole number from {least} to {most}.", meta={"field": name})
     return value
 
 
