@@ -32,6 +32,15 @@ def test_a_payload_that_is_not_even_text_does_not_block_the_scan(flue: Flue, mig
     assert not flue.submissions.has_unsettled()
 
 
+@pytest.mark.databases("sqlite")
+def test_a_lease_that_is_no_number_is_none(flue: Flue, migrated: Database) -> None:
+    run(flue, "one")
+    migrated.admin_execute("UPDATE flue_agent_submissions SET lease_expires_at = 'soon'")
+    submission = flue.submissions.get("one")
+    assert submission is not None
+    assert submission.lease_expires_at == 0
+
+
 @pytest.mark.parametrize("stored", ["{not json", "[" * 100_000], ids=["broken", "deep"])
 def test_an_admission_over_a_payload_that_is_no_json_says_so(flue: Flue, stored: str) -> None:
     admit_ready(flue, "one")

@@ -153,6 +153,8 @@ def parse(row: StoredRow) -> Submission:
             another's identity.
     """
     values = dict(row.values)
+    if not isinstance(values["lease_expires_at"], int):  # only SQLite can hold such (spec/submissions.md §5.1)
+        values["lease_expires_at"] = 0
     if not _is_row(values):
         raise _malformed(values, "row")
     payload = payload_of(row)
@@ -199,7 +201,7 @@ def _is_row(values: dict[str, Any]) -> bool:
     status = values["status"]
     if values["kind"] not in _KINDS or status not in _STATUSES or not isinstance(values["payload"], str):
         return False
-    numbers = ("sequence", "accepted_at", "attempt_count", "max_attempts", "timeout_at", "lease_expires_at")
+    numbers = ("sequence", "accepted_at", "attempt_count", "max_attempts", "timeout_at")
     if not all(isinstance(values[name], int) for name in numbers):
         return False
     if status == "queued":
