@@ -51,7 +51,7 @@ def _s3(options: StoreOptions) -> RangedStore:
 
 
 def _native(options: StoreOptions) -> ObjectStore:
-    if options.scheme in ("file", "local"):
+    if options.scheme == "file":
         from flue_sqla.artifacts.local import LocalStore
 
         return LocalStore(options.folder)

@@ -78,14 +78,16 @@ class StoreOptions:
 
     @property
     def scheme(self) -> str:
-        """The URL's scheme in lower case; ``file`` for a plain path."""
+        """The URL's scheme in lower case; ``file`` for a plain path and for fsspec's other name of it."""
         found = _SCHEME.match(self.url)
-        return found.group(1).lower() if found else "file"
+        scheme = found.group(1).lower() if found else "file"
+        return "file" if scheme == "local" else scheme
 
     @property
     def folder(self) -> Path:
         """The folder of a ``file`` URL or plain path."""
-        return Path(unquote(self.url[len("file://") :]) if self.scheme == "file" and _SCHEME.match(self.url) else self.url)
+        found = _SCHEME.match(self.url)
+        return Path(unquote(self.url[found.end() :]) if found else self.url)
 
     @property
     def bucket(self) -> str:

@@ -25,7 +25,7 @@ __all__ = ["StoreChecks", "store_kind"]
 
 _SIZE: Final = 64 * 1024
 _STEPS: Final = ("store_write", "store_read", "store_delete")
-_KINDS: Final = {"file": "fs", "local": "fs"}
+_KINDS: Final = {"file": "fs"}
 
 
 def store_kind(scheme: str) -> str:

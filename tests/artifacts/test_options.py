@@ -84,9 +84,11 @@ def test_settings_become_options() -> None:
     assert SECRET not in repr(options)
 
 
-def test_a_folder_may_be_written_in_three_ways(tmp_path: Any) -> None:
-    for url in (str(tmp_path / "a b"), (tmp_path / "a b").as_uri(), f"file://{tmp_path}/a b"):
-        assert StoreOptions(url=url).folder == tmp_path / "a b"
+def test_a_folder_may_be_written_in_four_ways(tmp_path: Any) -> None:
+    for url in (str(tmp_path / "a b"), (tmp_path / "a b").as_uri(), f"file://{tmp_path}/a b", f"local://{tmp_path}/a b"):
+        options = StoreOptions(url=url)
+        assert (options.folder, options.scheme) == (tmp_path / "a b", "file")
+        assert options.label == StoreOptions(url=str(tmp_path / "a b")).label
     assert StoreOptions(url="relative").scheme == "file"
 
 
