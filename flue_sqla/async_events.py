@@ -7,9 +7,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy.util import greenlet_spawn
-
-from flue_sqla.awaited import AsyncRepository, awaited
+from flue_sqla.awaited import AsyncRepository, awaited, spawned
 from flue_sqla.repositories.events import Events
 
 __all__ = ["AsyncEvents"]
@@ -33,12 +31,12 @@ class AsyncEvents(AsyncRepository[Events]):
     async def append(self, path: str, event: Any) -> str:
         """As :meth:`Events.append`."""
         async with self._queue(path):
-            return await greenlet_spawn(self.sync.append, path, event)
+            return await spawned(self.sync.append, path, event)
 
     async def append_once(self, path: str, key: str, event: Any) -> str:
         """As :meth:`Events.append_once`."""
         async with self._queue(path):
-            return await greenlet_spawn(self.sync.append_once, path, key, event)
+            return await spawned(self.sync.append_once, path, key, event)
 
     def subscribe(self, path: str, listener: Callable[[], None]) -> Callable[[], None]:
         """As :meth:`Events.subscribe <flue_sqla.repositories.events.Events.subscribe>`."""

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from sqlalchemy.util import greenlet_spawn
 
-from flue_sqla.awaited import AsyncRepository, awaited
+from flue_sqla.awaited import AsyncRepository, awaited, spawned
 from flue_sqla.records.submission import TraceCarrier
 from flue_sqla.records.unset import UNSET
 from flue_sqla.repositories.runs import RunRecorder, Runs
@@ -41,10 +41,10 @@ class AsyncRunRecorder:
     async def emit(self, event: Mapping[str, Any]) -> str | None:
         """As :meth:`RunRecorder.emit`."""
         async with self._lock:
-            return await greenlet_spawn(self._log.emit, event)
+            return await spawned(self._log.emit, event)
 
     async def __aenter__(self) -> Self:
-        await greenlet_spawn(self._log.start)
+        await spawned(self._log.start)
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:

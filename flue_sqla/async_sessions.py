@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from sqlalchemy.util import greenlet_spawn
 
-from flue_sqla.awaited import AsyncRepository, awaited
+from flue_sqla.awaited import AsyncRepository, awaited, cancellations, spawned
 from flue_sqla.repositories.sessions import Sessions
 
 __all__ = ["AsyncSessions"]
@@ -61,16 +61,19 @@ class AsyncSessions(AsyncRepository[Sessions]):
 
     async def _delete_tree(self, session_key: str, delete_tree: Callable[[], Awaitable[object]] | None) -> None:
         steps = self.sync.deletion(session_key)
+        before = cancellations()
         await greenlet_spawn(steps.start)
         try:
-            await greenlet_spawn(steps.look_again)
+            if cancellations() > before:  # swallowed by the driver; only from here on is there somebody to give up
+                raise asyncio.CancelledError
+            await spawned(steps.look_again)
             await (delete_tree() if delete_tree is not None else self.delete_documents(session_key))
         except BaseException:
             # Shielded: a second cancellation must not leave the marker behind.
             if not steps.refused:
                 await asyncio.shield(asyncio.ensure_future(greenlet_spawn(steps.give_up)))
             raise
-        await greenlet_spawn(steps.finish)
+        await spawned(steps.finish)
 
     def _forget(self, session_key: str, task: asyncio.Task[None]) -> None:
         deletion = self._deletions.get(session_key)

@@ -20,6 +20,7 @@ from flue_sqla.async_events import AsyncEvents
 from flue_sqla.async_repositories import AsyncAttachments, AsyncConversations, AsyncJournals, AsyncSubmissions
 from flue_sqla.async_runs import AsyncRuns
 from flue_sqla.async_sessions import AsyncSessions
+from flue_sqla.awaited import cancellations, spawned
 from flue_sqla.clock import Clock
 from flue_sqla.dialects.engines import create_async_engine
 from flue_sqla.errors import ConfigurationError
@@ -97,7 +98,7 @@ class AsyncRepositories:
     ) -> DispatchReceipt:
         """As :meth:`Flue.dispatch <flue_sqla.flue.Repositories.dispatch>`."""
         given = {"message": message, "idempotency_key": idempotency_key, "initial_data": initial_data, "uid": uid}
-        return await greenlet_spawn(partial(self.sync.dispatch, agent, id=id, **given))
+        return await spawned(self.sync.dispatch, agent, id=id, **given)
 
 
 class AsyncUnit(AsyncRepositories):
@@ -166,7 +167,7 @@ class AsyncFlue(AsyncMaintenance, AsyncRepositories):
         look = partial(outcome_of, self.sync.submissions, self.sync.conversations, submission_id)
         async with self.listener.waiter(settled_topic(submission_id)) as waiter:
             while True:
-                outcome = await greenlet_spawn(look)
+                outcome = await spawned(look)
                 if outcome is not None:
                     return outcome
                 left = None if deadline is None else deadline - time.monotonic()
@@ -176,21 +177,24 @@ class AsyncFlue(AsyncMaintenance, AsyncRepositories):
 
     async def boot(self) -> Verdict:
         """As :meth:`Flue.boot`."""
-        return await greenlet_spawn(self.sync.boot)
+        return await spawned(self.sync.boot)
 
     @asynccontextmanager
     async def begin(self) -> AsyncIterator[AsyncUnit]:
         """As :meth:`Flue.begin`."""
         unit = self.sync.begin()
+        before = cancellations()
         entered = await greenlet_spawn(unit.__enter__)
         try:
+            if cancellations() > before:  # swallowed by the driver; only from here on is there somebody to roll back
+                raise asyncio.CancelledError
             yield AsyncUnit(entered)
         except BaseException:
             # Shielded: a second cancellation must not leave the connection in the middle of its rollback.
             if not await asyncio.shield(asyncio.ensure_future(greenlet_spawn(unit.__exit__, *sys.exc_info()))):
                 raise
         else:
-            await greenlet_spawn(unit.__exit__, None, None, None)
+            await spawned(unit.__exit__, None, None, None)
 
     def bind(self, target: AsyncSession | AsyncConnection) -> AsyncUnit:
         """As :meth:`Flue.bind`, for an ``AsyncSession`` or ``AsyncConnection``."""

@@ -9,7 +9,7 @@ from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 
 from sqlalchemy.util import greenlet_spawn
 
-__all__ = ["AsyncRepository", "awaited"]
+__all__ = ["AsyncRepository", "awaited", "cancellations", "spawned"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -33,13 +33,23 @@ def awaited(method: Callable[Concatenate[R, P], T]) -> Callable[Concatenate[Asyn
 
     @functools.wraps(method)
     async def call(self: AsyncRepository[R], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        task = asyncio.current_task()
-        cancelled = task.cancelling() if task is not None else 0
-        try:
-            return await greenlet_spawn(functools.partial(method, self.sync, *args, **kwargs))
-        finally:
-            # A cancellation that a driver swallowed (asyncmy does while it reads) still ends the task that it was meant for.
-            if task is not None and task.cancelling() > cancelled:
-                raise asyncio.CancelledError
+        return await spawned(method, self.sync, *args, **kwargs)
 
     return call
+
+
+async def spawned(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+    """What ``function`` returns, with the database awaited behind its back. Of a cancelled call it may have done everything."""
+    before = cancellations()
+    try:
+        return await greenlet_spawn(functools.partial(function, *args, **kwargs))
+    finally:
+        # A cancellation that a driver swallowed (asyncmy does while it reads) still ends the task that it was meant for.
+        if cancellations() > before:
+            raise asyncio.CancelledError
+
+
+def cancellations() -> int:
+    """How often the running task was asked to end."""
+    task = asyncio.current_task()
+    return task.cancelling() if task is not None else 0

@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy.util import await_only, greenlet_spawn
+from sqlalchemy.util import await_only
 
+from flue_sqla.awaited import spawned
 from flue_sqla.records.overview import StatusReport
 from flue_sqla.records.retention import PruneProgress, PruneReport
 from flue_sqla.repositories.overview import Overview
@@ -107,7 +108,7 @@ class AsyncMaintenance:
     async def status(self) -> StatusReport:
         """As :meth:`Maintenance.status`."""
         flue: Flue = self.sync
-        return await greenlet_spawn(flue.status)
+        return await spawned(flue.status)
 
     async def prune(
         self,
@@ -126,7 +127,7 @@ class AsyncMaintenance:
         def remove_artifact(tenant: str, artifact_id: str) -> object:
             return await_only(self.artifacts.delete(artifact_id, tenant=tenant))
 
-        return await greenlet_spawn(
+        return await spawned(
             Retention(self.sync._scope, remove_artifact, self.sync._offload).prune,
             older_than=older_than,
             keep_last=keep_last,

@@ -151,6 +151,7 @@ class EngineScope:
         if self.dialect.snapshot_isolation:
             options["isolation_level"] = self.dialect.snapshot_isolation
         with self.connect(**options) as connection, connection.begin():
+            self.dialect.begin_snapshot(connection)
             return operation(Executor(connection, self.schema))
 
     def _run_single(self, operation: Operation[T]) -> T:

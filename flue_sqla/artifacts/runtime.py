@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeVar
 
 from flue_sqla.artifacts.bridges import inline, on_thread, to_end
 from flue_sqla.artifacts.parts import StreamDigest
-from flue_sqla.awaited import AsyncRepository, awaited
+from flue_sqla.awaited import spawned
 
 __all__ = ["AsyncRuntime", "BlockingRuntime", "Runtime", "run"]
 
@@ -49,11 +49,6 @@ class Runtime(Protocol):
         ...
 
 
-@awaited
-def _rows(method: Callable[..., Any], *arguments: Any) -> Any:
-    return method(*arguments)
-
-
 class BlockingRuntime:
     """Calls everything at once, on the caller's thread."""
 
@@ -87,8 +82,7 @@ class AsyncRuntime:
         return await on_thread(function, *arguments)
 
     async def rows(self, method: Callable[..., T], *arguments: Any) -> T:
-        result: T = await _rows(AsyncRepository(method), *arguments)
-        return result
+        return await spawned(method, *arguments)
 
     async def finish(self, work: Coroutine[Any, Any, T], patience: float | None = None) -> T:
         return await to_end(work, patience)

@@ -20,7 +20,7 @@ __all__ = ["Sweep"]
 
 _PAGE = 200
 _AT_ONCE = 16
-_SUSPICIOUS = 100
+_SUSPICIOUS = 10
 
 
 @dataclass

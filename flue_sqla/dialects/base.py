@@ -70,7 +70,7 @@ class DialectImpl:
     write_isolation: ClassVar[str | None] = None
     """The isolation level pinned for our own write transactions; None leaves the engine's."""
     snapshot_isolation: ClassVar[str | None] = None
-    """The isolation level in which several reads see one state; None when every transaction does."""
+    """The isolation level in which several reads see one state; None where :meth:`begin_snapshot` alone sees to it."""
 
     path_limit: ClassVar[int | None] = None
     """Longest stream path in UTF-16 units, where the contract limits it (spec/streams.md §4)."""
@@ -97,6 +97,9 @@ class DialectImpl:
     def bytewise(self, text: sa.ColumnElement[str]) -> sa.ColumnElement[str]:
         """``text`` compared by its bytes, whatever the database's collation."""
         return text
+
+    def begin_snapshot(self, connection: sa.Connection) -> None:
+        """Called first in a transaction that only reads: from here on every SELECT sees one state."""
 
     def begin_write(self, executor: Executor) -> None:
         """Take whatever a write transaction needs before its first read. Most databases need nothing."""

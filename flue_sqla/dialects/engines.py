@@ -118,6 +118,7 @@ def _arguments(url: sa.URL, queue_pool: Any) -> dict[str, Any]:
         # Prepared statements do not survive a transaction-mode pooler; see _prepare_statements_when_direct.
         return {"connect_args": {"prepare_threshold": None}} if driver == "psycopg" else {}
     if backend in ("mysql", "mariadb"):
+        # A fresh snapshot per statement: our gates are locking reads, and gap locks would only make neighbours wait.
         return {"isolation_level": "READ COMMITTED"}
     arguments: dict[str, Any] = {"connect_args": {"check_same_thread": False}}
     if in_memory(url):

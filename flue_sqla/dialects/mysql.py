@@ -33,8 +33,6 @@ class MySQLImpl(DialectImpl):
     name: ClassVar[str] = "mysql"
     lane_locks: ClassVar[bool] = True
     loose_index_scan: ClassVar[bool] = True
-    # A fresh snapshot per statement: our gates are locking reads, and gap locks would only make neighbours wait.
-    snapshot_isolation: ClassVar[str | None] = "REPEATABLE READ"
     row_value_ranges: ClassVar[bool] = False
     # After 1000 steps MySQL raises, and MariaDB silently stops.
     recursive_walks: ClassVar[bool] = False
@@ -78,6 +76,12 @@ class MySQLImpl(DialectImpl):
 
     def __init__(self) -> None:
         self._packet_limit: int | None = None
+
+    def begin_snapshot(self, connection: sa.Connection) -> None:
+        # For this transaction only: SQLAlchemy's isolation_level is the session's, and a cancellation while it is set back would cost the
+        # pool the connection.
+        connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        connection.exec_driver_sql("START TRANSACTION")
 
     def check_key(self, column: str, value: str) -> None:
         super().check_key(column, value)

@@ -45,10 +45,14 @@ class SQLiteImpl(DialectImpl):
         valid = sa.case((sa.func.json_valid(document) == 1, document), else_="null")
         return sa.func.json_extract(valid, f"$.{key}", type_=sa.Text())
 
+    def begin_snapshot(self, connection: sa.Connection) -> None:
+        # The driver of a host's engine may not begin a transaction before a SELECT.
+        if not _in_transaction(connection):
+            connection.exec_driver_sql("BEGIN")
+
     def begin_write(self, executor: Executor) -> None:
         executor.execute(_TAKE_WRITE_LOCK)
-        driver = executor.connection.connection.driver_connection
-        if not getattr(driver, "in_transaction", True):
+        if not _in_transaction(executor.connection):
             raise ConfigurationError(
                 "The SQLite driver commits each statement by itself, so nothing could be written together or rolled back.",
                 remedy="Leave isolation_level and autocommit of the driver alone, or emit BEGIN in the engine's begin event.",
@@ -67,3 +71,7 @@ class SQLiteImpl(DialectImpl):
     def unreachable(self, url: sa.URL) -> str:
         path = file_of(url)
         return "Check the database's name in the URL." if path is None else how_to_open(path)
+
+
+def _in_transaction(connection: sa.Connection) -> bool:
+    return bool(getattr(connection.connection.driver_connection, "in_transaction", True))

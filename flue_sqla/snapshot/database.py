@@ -55,7 +55,7 @@ def one_view(flue: Flue) -> Iterator[Rows]:
         connection = connection.execution_options(**options)
         with connection.begin() as transaction:
             rows = Rows(connection, dialect, flue.schema)
-            rows.bulk.begin_snapshot(connection)
+            dialect.begin_snapshot(connection)
             refuse_foreign_schema(flue, connection)
             yield rows
             transaction.rollback()

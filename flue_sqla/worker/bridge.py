@@ -15,9 +15,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ParamSpec, TypeVar
 
 from sqlalchemy.pool import QueuePool
-from sqlalchemy.util import greenlet_spawn
 
 from flue_sqla.asyncio import AsyncFlue
+from flue_sqla.awaited import spawned
 from flue_sqla.flue import Flue
 from flue_sqla.listening import AsyncWaiter
 
@@ -72,7 +72,7 @@ class _LoopBridge(Bridge):
         self._listener = flue.listener
 
     async def _run(self, function: Callable[[], T]) -> T:
-        return await greenlet_spawn(function)
+        return await spawned(function)
 
     def waiter(self, *topics: str) -> AsyncWaiter:
         return self._listener.waiter(*topics)

@@ -259,21 +259,21 @@ def test_a_store_that_fails_after_the_commit_does_not_disturb_the_host(
 def test_a_sweep_of_the_wrong_store_removes_nothing(bench: Bench, place: StoreOptions) -> None:
     """Neither rows nor what lies there, which may be another program's."""
     artifacts = bench.flue().artifacts
-    for _ in range(100):
+    for _ in range(10):
         artifacts.put(b"x", name="x")
     store = artifacts._stores.blocking()
     for info in list(store.list()):
         store.delete(info.key)
     put_orphan(place)
     report = artifacts.sweep(grace_ms=ANY_AGE)
-    assert (len(report.missing), report.orphans) == (100, [ORPHAN])
+    assert (len(report.missing), report.orphans) == (10, [ORPHAN])
     with pytest.raises(ArtifactStoreError) as caught:
         artifacts.sweep(grace_ms=ANY_AGE, repair=True)
     assert caught.value.meta["reason"] == "wrong_store"
-    assert count(bench) == 100
+    assert count(bench) == 10
     assert stored_keys(place) == {ORPHAN}
     artifacts.put(b"x", name="x")
-    assert len(artifacts.sweep(grace_ms=ANY_AGE, repair=True).missing) == 100
+    assert len(artifacts.sweep(grace_ms=ANY_AGE, repair=True).missing) == 10
 
 
 @sqlite_only

@@ -59,9 +59,6 @@ class BulkDialect:
     def restart_sequence(self, connection: sa.Connection, schema: str | None, column: sa.Column[Any]) -> None:
         """After rows came with their own values: the next generated value is above all of them, and above all that were ever given."""
 
-    def begin_snapshot(self, connection: sa.Connection) -> None:
-        """Called first in a transaction that only reads: from here on every SELECT sees one state."""
-
     @contextmanager
     def exclusive(self, connection: sa.Connection, schema: str | None, tables: Sequence[sa.Table]) -> Iterator[None]:
         """Nobody else writes these tables inside the block, nor before what the block wrote is committed or rolled back.

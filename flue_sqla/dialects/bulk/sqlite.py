@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-import sqlalchemy as sa
 from sqlalchemy.types import TypeEngine
 
 from flue_sqla.dialects.bulk.base import BulkDialect
@@ -20,9 +19,3 @@ class SQLiteBulk(BulkDialect):
 
     def integer_range(self, kind: TypeEngine[Any]) -> tuple[int, int]:
         return -MAX_SAFE_INTEGER, MAX_SAFE_INTEGER
-
-    def begin_snapshot(self, connection: sa.Connection) -> None:
-        # The driver of a host's engine may not begin a transaction before a SELECT.
-        driver: Any = connection.connection.driver_connection
-        if not driver.in_transaction:
-            connection.exec_driver_sql("BEGIN")
