@@ -19,6 +19,11 @@ hypothesis.settings.register_profile("ci", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "flue")
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """One process more than there are cores: a third of its time a test waits for a server, or for a time limit to pass."""
+    return len(os.sched_getaffinity(0)) + 1 if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 @pytest.fixture(autouse=True)
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     """A developer's own environment must not reach the code under test."""

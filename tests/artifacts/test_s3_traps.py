@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from botocore.loaders import JSONFileLoader
 
 from flue_sqla.artifacts import Stores
 from flue_sqla.artifacts.factory import blocking_store
@@ -103,6 +104,22 @@ def test_7_instances_belong_to_one_loop_and_are_never_shared(seaweedfs: Any) -> 
     assert len({id(fs) for fs in seen}) == 3
     assert all(fs.asynchronous and fs._s3._endpoint.http_session._sessions is None for fs in seen), "closed explicitly"
     assert dict(s3fs.S3FileSystem._cache) == cached, "nothing of ours is in fsspec's global cache"
+
+
+def test_7_a_client_for_another_loop_reads_no_service_description_again(seaweedfs: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+    load = JSONFileLoader.load_file
+    monkeypatch.setattr(JSONFileLoader, "load_file", lambda self, path: read.append(path) or load(self, path))
+
+    async def use() -> None:
+        stores = Stores(s3_options(seaweedfs, "s3fs"))
+        assert await stores.of_loop().stat("tenant/none") is None
+        await stores.aclose()
+
+    asyncio.run(use())
+    read.clear()
+    asyncio.run(use())
+    assert read == []
 
 
 @pytest.mark.parametrize("end", ["stores.close()", "del stores", "pass"])

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import flue_sqla
-from flue_sqla import UNSET, Flue, FlueError
+from flue_sqla import UNSET, Flue, FlueError, errors
 from flue_sqla.asyncio import AsyncFlue
 
 R = inspect.Parameter.empty
@@ -215,6 +215,6 @@ def test_value_objects_are_exported_frozen_and_have_a_wire_form(name: str) -> No
     ],
 )
 def test_the_contracts_errors_have_its_types_as_codes(name: str, code: str) -> None:
-    error = getattr(flue_sqla.errors, name)
+    error = getattr(errors, name)
     assert issubclass(error, FlueError)
     assert error.code == code
