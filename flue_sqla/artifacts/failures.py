@@ -19,6 +19,7 @@ _EVERYWHERE = {
     "no_space": "Free space where the artifacts are kept.",
     "unsupported": "Use a store that can, such as s3.",
     "incomplete": "The connection broke; retry.",
+    "closed": "Keep the Flue open while its files are being read.",
 }
 _S3 = {
     "unreachable": "Check the endpoint, the network and that the object store is running.",

@@ -11,6 +11,8 @@ from collections.abc import Coroutine
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
+from flue_sqla.artifacts.failures import failure
+
 __all__ = ["Portal"]
 
 T = TypeVar("T")
@@ -26,7 +28,14 @@ class Portal:
         self._thread.start()
 
     def submit(self, work: Coroutine[Any, Any, T]) -> Future[T]:
-        """Start ``work``; cancelling the future cancels it."""
+        """Start ``work``; cancelling the future cancels it.
+
+        Raises:
+            ArtifactStoreError: the portal was closed, as a file that is still open finds it after its Flue was.
+        """
+        if self._loop.is_closed():
+            work.close()
+            raise failure("be used", None, "closed")
         return asyncio.run_coroutine_threadsafe(work, self._loop)
 
     def call(self, work: Coroutine[Any, Any, T]) -> T:

@@ -160,6 +160,17 @@ def test_7_an_open_file_outlives_its_flue(migrated: Any, place: Any) -> None:
         assert file.read() == data
 
 
+@places("seaweedfs-s3fs", "seaweedfs-obstore")
+def test_7_a_file_of_a_closed_flue_says_so(migrated: Any, place: Any) -> None:
+    from tests.artifacts.crash import flue_on
+
+    with flue_on(migrated.url, place) as flue:
+        file = flue.artifacts.open(flue.artifacts.put(os.urandom(9 * MIB), name="x").id)
+    with file, pytest.raises(ArtifactStoreError) as caught:
+        file.read()
+    assert caught.value.meta["reason"] == "closed"
+
+
 @places("seaweedfs-s3fs", "seaweedfs-obstore", "folder")
 @pytest.mark.filterwarnings("ignore:unclosed", "ignore:Unclosed")
 def test_7_a_loop_that_ended_without_a_close_is_given_up(place: Any) -> None:
