@@ -31,8 +31,8 @@ TURNS = 4
 
 @pytest.fixture
 def hosted(migrated: Database, runner: asyncio.Runner) -> Iterator[AsyncFlue]:
-    """An AsyncFlue on a host's engine, with one connection only."""
-    engine = create_async_engine(migrated.async_url, pool_size=1, max_overflow=0, pool_timeout=5, isolation_level="SERIALIZABLE")
+    """An AsyncFlue on a host's engine, with one connection only; psycopg, which is what goes this way, whatever the run is about."""
+    engine = create_async_engine(migrated.url, pool_size=1, max_overflow=0, pool_timeout=5, isolation_level="SERIALIZABLE")
     made = AsyncFlue(engine=engine)
     yield made
     runner.run(made.close())
