@@ -80,3 +80,11 @@ def offloading(request: pytest.FixtureRequest, migrated: Database, tmp_path: Pat
     made = Offloading(migrated, tmp_path / "artifacts", runner.run if request.param == "async" else None)
     yield made
     made.close()
+
+
+@pytest.fixture
+def blocking(migrated: Database, tmp_path: Path) -> Iterator[Offloading]:
+    """The blocking face alone, for tests that need no other."""
+    made = Offloading(migrated, tmp_path / "artifacts", None)
+    yield made
+    made.close()

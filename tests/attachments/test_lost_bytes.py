@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import count
@@ -48,13 +47,6 @@ def is_whole(offloading: Offloading) -> bool:
         and artifacts == ["stored"]
         and len(offloading.files) == len(offloading.rows("flue_offloaded_attachments")) == 1
     )
-
-
-@pytest.fixture
-def blocking(migrated: Database, tmp_path: Path) -> Iterator[Offloading]:
-    made = Offloading(migrated, tmp_path / "artifacts", None)
-    yield made
-    made.close()
 
 
 @pytest.fixture

@@ -29,13 +29,6 @@ REF = AttachmentRef.of("att_1", "image/png", LARGE)
 
 
 @pytest.fixture
-def blocking(migrated: Database, tmp_path: Path) -> Iterator[Offloading]:
-    made = Offloading(migrated, tmp_path / "artifacts", None)
-    yield made
-    made.close()
-
-
-@pytest.fixture
 def awaited(migrated: Database, tmp_path: Path, runner: asyncio.Runner) -> Iterator[Offloading]:
     made = Offloading(migrated, tmp_path / "artifacts", runner.run)
     yield made

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import greenlet
@@ -83,15 +84,22 @@ async def test_a_refused_value_costs_no_connection(hosted: AsyncFlue, monkeypatc
     assert not driver.autocommit
 
 
+@asynccontextmanager
+async def blocked(flue: AsyncFlue, migrated: Database) -> AsyncIterator[asyncio.Future[Any]]:
+    """A call that waits in the server until the block ends."""
+    await flue.submissions.admit_direct(direct("one"))
+    with sa.create_engine(migrated.url).begin() as lock:
+        lock.execute(sa.text("SELECT 1 FROM flue_agent_submissions FOR UPDATE"))
+        waiting = asyncio.ensure_future(flue.submissions.mark_ready("one"))
+        await asyncio.to_thread(until_blocked, migrated, waiting)
+        yield waiting
+
+
 async def test_a_connection_that_dies_under_a_statement(hosted: AsyncFlue, migrated: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """The second attempt goes the ordinary way, on another connection."""
     compile_at_once(monkeypatch)
-    await hosted.submissions.admit_direct(direct("one"))
     driver = await driver_connection(hosted)
-    with sa.create_engine(migrated.url).begin() as lock:
-        lock.execute(sa.text("SELECT 1 FROM flue_agent_submissions FOR UPDATE"))
-        waiting = asyncio.ensure_future(hosted.submissions.mark_ready("one"))
-        await asyncio.to_thread(until_blocked, migrated, waiting)
+    async with blocked(hosted, migrated) as waiting:
         migrated.admin_execute(f"SELECT pg_terminate_backend({driver.info.backend_pid}, 5000)")
     ready = await waiting
     assert ready is not None
@@ -101,12 +109,8 @@ async def test_a_connection_that_dies_under_a_statement(hosted: AsyncFlue, migra
 
 async def test_a_call_cancelled_while_the_server_works(hosted: AsyncFlue, migrated: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     compile_at_once(monkeypatch)
-    await hosted.submissions.admit_direct(direct("one"))
     driver = await driver_connection(hosted)
-    with sa.create_engine(migrated.url).begin() as lock:
-        lock.execute(sa.text("SELECT 1 FROM flue_agent_submissions FOR UPDATE"))
-        waiting = asyncio.ensure_future(hosted.submissions.mark_ready("one"))
-        await asyncio.to_thread(until_blocked, migrated, waiting)
+    async with blocked(hosted, migrated) as waiting:
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await waiting
