@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from sqlalchemy.util import greenlet_spawn
 
-from flue_sqla.awaited import AsyncRepository, awaited, cancellations, spawned
+from flue_sqla.awaited import AsyncRepository, awaited, cancellations, raise_swallowed, spawned
 from flue_sqla.repositories.sessions import Sessions
 
 __all__ = ["AsyncSessions"]
@@ -64,8 +64,7 @@ class AsyncSessions(AsyncRepository[Sessions]):
         before = cancellations()
         await greenlet_spawn(steps.start)
         try:
-            if cancellations() > before:  # swallowed by the driver; only from here on is there somebody to give up
-                raise asyncio.CancelledError
+            raise_swallowed(before)  # only from here on is there somebody to give up
             await spawned(steps.look_again)
             await (delete_tree() if delete_tree is not None else self.delete_documents(session_key))
         except BaseException:

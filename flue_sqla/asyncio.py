@@ -20,7 +20,7 @@ from flue_sqla.async_events import AsyncEvents
 from flue_sqla.async_repositories import AsyncAttachments, AsyncConversations, AsyncJournals, AsyncSubmissions
 from flue_sqla.async_runs import AsyncRuns
 from flue_sqla.async_sessions import AsyncSessions
-from flue_sqla.awaited import cancellations, spawned
+from flue_sqla.awaited import cancellations, raise_swallowed, spawned
 from flue_sqla.clock import Clock
 from flue_sqla.dialects.engines import create_async_engine
 from flue_sqla.errors import ConfigurationError
@@ -186,8 +186,7 @@ class AsyncFlue(AsyncMaintenance, AsyncRepositories):
         before = cancellations()
         entered = await greenlet_spawn(unit.__enter__)
         try:
-            if cancellations() > before:  # swallowed by the driver; only from here on is there somebody to roll back
-                raise asyncio.CancelledError
+            raise_swallowed(before)  # only from here on is there somebody to roll back
             yield AsyncUnit(entered)
         except BaseException:
             # Shielded: a second cancellation must not leave the connection in the middle of its rollback.

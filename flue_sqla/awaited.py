@@ -9,7 +9,7 @@ from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 
 from sqlalchemy.util import greenlet_spawn
 
-__all__ = ["AsyncRepository", "awaited", "cancellations", "spawned"]
+__all__ = ["AsyncRepository", "awaited", "cancellations", "raise_swallowed", "spawned"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -44,12 +44,20 @@ async def spawned(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
     try:
         return await greenlet_spawn(functools.partial(function, *args, **kwargs))
     finally:
-        # A cancellation that a driver swallowed (asyncmy does while it reads) still ends the task that it was meant for.
-        if cancellations() > before:
-            raise asyncio.CancelledError
+        raise_swallowed(before)
 
 
 def cancellations() -> int:
     """How often the running task was asked to end."""
     task = asyncio.current_task()
     return task.cancelling() if task is not None else 0
+
+
+def raise_swallowed(before: int) -> None:
+    """End the task if it was asked to since there were ``before`` cancellations: drivers swallow some (asyncmy does while it reads).
+
+    Raises:
+        asyncio.CancelledError: it was.
+    """
+    if cancellations() > before:
+        raise asyncio.CancelledError

@@ -147,10 +147,7 @@ class EngineScope:
             return operation(Executor(connection, self.schema))
 
     def _run_snapshot(self, operation: Operation[T]) -> T:
-        options: dict[str, Any] = {"flue_begin": "DEFERRED"}
-        if self.dialect.snapshot_isolation:
-            options["isolation_level"] = self.dialect.snapshot_isolation
-        with self.connect(**options) as connection, connection.begin():
+        with self.connect(**self.dialect.snapshot_options) as connection, connection.begin():
             self.dialect.begin_snapshot(connection)
             return operation(Executor(connection, self.schema))
 

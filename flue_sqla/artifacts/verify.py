@@ -52,7 +52,7 @@ async def verify(
         for artifact in page:
             if most is not None and report.checked >= most:
                 return report
-            if artifact.store is None or artifact.store == stores.options.label:
+            if not stores.is_elsewhere(artifact.store):
                 size, reason = await _examine(runtime, store, artifact)
             else:
                 size, reason = 0, "moved"

@@ -98,6 +98,12 @@ class DialectImpl:
         """``text`` compared by its bytes, whatever the database's collation."""
         return text
 
+    @property
+    def snapshot_options(self) -> dict[str, Any]:
+        """The execution options of a transaction that :meth:`begin_snapshot` is called in."""
+        level = self.snapshot_isolation
+        return {"flue_begin": "DEFERRED", **({"isolation_level": level} if level else {})}
+
     def begin_snapshot(self, connection: sa.Connection) -> None:
         """Called first in a transaction that only reads: from here on every SELECT sees one state."""
 

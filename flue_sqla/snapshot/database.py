@@ -49,10 +49,7 @@ def one_view(flue: Flue) -> Iterator[Rows]:
     """
     dialect = implementation(flue.engine.dialect)
     with typed_errors(flue), connected(flue.engine) as connection:
-        options = {"flue_begin": "DEFERRED"}
-        if dialect.snapshot_isolation:
-            options["isolation_level"] = dialect.snapshot_isolation
-        connection = connection.execution_options(**options)
+        connection = connection.execution_options(**dialect.snapshot_options)
         with connection.begin() as transaction:
             rows = Rows(connection, dialect, flue.schema)
             dialect.begin_snapshot(connection)
